@@ -1,0 +1,66 @@
+# Playmesh. `make` lists what there is.
+# Needs Python 3.11 or later, make, and a package index; everything else is installed into .venv.
+
+PYTHON ?= python3
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint type check bench lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+setup: $(VENV)/.dev ## Install all that developing needs into .venv
+
+run: $(VENV)/.run ## Start the three services on this machine; Ctrl-C stops them (PORT=8080)
+	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m services
+
+demo: $(VENV)/.run ## Play a game client's story against the running mesh (PORT=8080)
+	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m examples.demo
+
+test: $(VENV)/.dev ## Run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## Check style and who may import whom
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-timings 2>&1
+
+type: $(VENV)/.dev ## Check types
+	@$(BIN)/mypy
+
+check: lint type test ## Everything that must hold before a commit
+
+bench: $(VENV)/.dev ## Measure CPU per request beside its limit
+	@$(BIN)/python -m bench
+
+lock: $(VENV)/.dev ## Resolve the dependencies anew and write the locks
+	@for lock in "dev --all-extras --group dev" "aws --extra aws -c locks/dev.txt" "run -c locks/dev.txt"; do \
+	  set -- $$lock; name=$$1; shift; \
+	  $(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-annotate --custom-compile-command "make lock" --quiet \
+	    "$$@" -o locks/$$name.txt || exit 1; \
+	done
+
+clean: ## Remove .venv and caches; the players' data in .playmesh stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Playmesh needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.run: locks/run.txt | $(VENV)/bin/python
+	@echo "Installing what the services need ..."
+	@$(PIP) install --quiet --require-hashes -r locks/run.txt
+	@touch $@
+
+$(VENV)/.dev: locks/dev.txt | $(VENV)/bin/python
+	@echo "Installing what developing needs ..."
+	@$(PIP) install --quiet --require-hashes -r locks/dev.txt
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,1 @@
+"""CPU per request, measured beside its limit."""

@@ -1,0 +1,1 @@
+"""A game client to read and to run."""

@@ -1,0 +1,1 @@
+"""The services of the mesh; each runs alone and imports only shared."""

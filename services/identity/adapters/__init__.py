@@ -1,0 +1,1 @@
+"""Stores of identity, named after the product."""

@@ -1,0 +1,151 @@
+"""identity's stores in one SQLite database."""
+
+import sqlite3
+from datetime import datetime
+
+from services.identity.models import Account, Session
+from shared import errors
+from shared.clock import from_millis, to_millis
+from shared.sqlite import Database
+
+MIGRATIONS = (
+    """
+    CREATE TABLE accounts (
+        user_id TEXT PRIMARY KEY,
+        created_at INTEGER NOT NULL,
+        guest_secret_digest BLOB
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE sessions (
+        session_id TEXT PRIMARY KEY,
+        user_id TEXT NOT NULL REFERENCES accounts (user_id),
+        device TEXT,
+        counter INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        refreshed_at INTEGER NOT NULL,
+        idle_expires_at INTEGER NOT NULL,
+        absolute_expires_at INTEGER NOT NULL,
+        ended_at INTEGER,
+        ended_reason TEXT
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX sessions_of_user ON sessions (user_id)",
+)
+
+_SESSION = """session_id, user_id, device, counter, created_at, refreshed_at,
+    idle_expires_at, absolute_expires_at, ended_at, ended_reason"""
+
+
+class SqliteAccountStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, account: Account) -> None:
+        row = (account.user_id, to_millis(account.created_at), account.guest_secret_digest)
+
+        def insert(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute(
+                    "INSERT INTO accounts (user_id, created_at, guest_secret_digest)"
+                    " VALUES (?, ?, ?)",
+                    row,
+                )
+            except sqlite3.IntegrityError:
+                raise errors.AlreadyExists("the user id is taken") from None
+
+        await self._database.write(insert)
+
+    async def get(self, user_id: str) -> Account | None:
+        def select(connection: sqlite3.Connection) -> Account | None:
+            row = connection.execute(
+                "SELECT user_id, created_at, guest_secret_digest FROM accounts WHERE user_id = ?",
+                (user_id,),
+            ).fetchone()
+            return Account(row[0], from_millis(row[1]), row[2]) if row else None
+
+        return await self._database.read(select)
+
+
+class SqliteSessionStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, session: Session) -> None:
+        row = (
+            session.session_id,
+            session.user_id,
+            session.device,
+            session.counter,
+            to_millis(session.created_at),
+            to_millis(session.refreshed_at),
+            to_millis(session.idle_expires_at),
+            to_millis(session.absolute_expires_at),
+        )
+
+        def insert(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute(
+                    "INSERT INTO sessions (session_id, user_id, device, counter, created_at,"
+                    " refreshed_at, idle_expires_at, absolute_expires_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    row,
+                )
+            except sqlite3.IntegrityError:
+                raise errors.AlreadyExists("the session id is taken") from None
+
+        await self._database.write(insert)
+
+    async def get(self, session_id: str) -> Session | None:
+        def select(connection: sqlite3.Connection) -> Session | None:
+            row = connection.execute(
+                f"SELECT {_SESSION} FROM sessions WHERE session_id = ?",  # noqa: S608 - a constant
+                (session_id,),
+            ).fetchone()
+            return _session(row) if row else None
+
+        return await self._database.read(select)
+
+    async def consume_refresh_token(
+        self, session_id: str, *, counter: int, now: datetime, idle_expires_at: datetime
+    ) -> Session:
+        parameters = {
+            "session_id": session_id,
+            "counter": counter,
+            "now": to_millis(now),
+            "idle_expires_at": to_millis(idle_expires_at),
+        }
+
+        def update(connection: sqlite3.Connection) -> Session:
+            row = connection.execute(
+                f"""
+                UPDATE sessions
+                SET counter = counter + 1, refreshed_at = :now, idle_expires_at = :idle_expires_at
+                WHERE session_id = :session_id AND counter = :counter AND ended_at IS NULL
+                    AND idle_expires_at > :now AND absolute_expires_at > :now
+                RETURNING {_SESSION}
+                """,  # noqa: S608 - a constant
+                parameters,
+            ).fetchone()
+            if row is None:
+                raise errors.VersionConflict("the refresh token is not the current one")
+            return _session(row)
+
+        return await self._database.write(update)
+
+
+def _session(
+    row: tuple[str, str, str | None, int, int, int, int, int, int | None, str | None],
+) -> Session:
+    return Session(
+        session_id=row[0],
+        user_id=row[1],
+        device=row[2],
+        counter=row[3],
+        created_at=from_millis(row[4]),
+        refreshed_at=from_millis(row[5]),
+        idle_expires_at=from_millis(row[6]),
+        absolute_expires_at=from_millis(row[7]),
+        ended_at=None if row[8] is None else from_millis(row[8]),
+        ended_reason=row[9],
+    )

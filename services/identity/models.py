@@ -1,0 +1,43 @@
+"""Accounts and sessions; state changes are methods that refuse illegal moves."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A player. `guest_secret_digest` is None for an account that has no guest secret."""
+
+    user_id: str
+    created_at: datetime
+    guest_secret_digest: bytes | None = field(repr=False)
+
+    @property
+    def scope(self) -> str:
+        """`guest` until an identity is linked."""
+        return "guest"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """
+    A login on one device: a family of refresh tokens, of which one is current.
+
+    `counter` numbers the current refresh token; the token itself is derived, never stored.
+    `idle_expires_at` moves with every refresh, `absolute_expires_at` never.
+    """
+
+    session_id: str
+    user_id: str
+    device: str | None
+    counter: int
+    created_at: datetime
+    refreshed_at: datetime
+    idle_expires_at: datetime
+    absolute_expires_at: datetime
+    ended_at: datetime | None = None
+    ended_reason: str | None = None
+
+    @property
+    def expires_at(self) -> datetime:
+        return min(self.idle_expires_at, self.absolute_expires_at)

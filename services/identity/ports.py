@@ -1,0 +1,43 @@
+"""What identity keeps, and the law that every store of it obeys."""
+
+from datetime import datetime
+from typing import Protocol
+
+from services.identity.models import Account, Session
+
+
+class AccountStore(Protocol):
+    """Accounts by user id. Every method raises Unavailable in bad weather."""
+
+    async def create(self, account: Account) -> None:
+        """Raises AlreadyExists where the user id is taken, and changes nothing then."""
+        ...
+
+    async def get(self, user_id: str) -> Account | None:
+        """Sees every account whose `create` has returned."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Sessions by id. Every method raises Unavailable in bad weather."""
+
+    async def create(self, session: Session) -> None:
+        """Raises AlreadyExists where the session id is taken, and changes nothing then."""
+        ...
+
+    async def get(self, session_id: str) -> Session | None:
+        """Sees every change that has been acknowledged."""
+        ...
+
+    async def consume_refresh_token(
+        self, session_id: str, *, counter: int, now: datetime, idle_expires_at: datetime
+    ) -> Session:
+        """
+        Advance the counter by one, if refresh token `counter` is good at `now`.
+
+        Good means: the session exists, has not ended, `counter` is its current one, and neither
+        of its limits has been reached; a limit is reached *at* its instant. The check and the
+        change are one atomic step: of many callers with one token exactly one gets the advanced
+        session, the others VersionConflict, as does everybody whose token is not good.
+        """
+        ...

@@ -1,0 +1,40 @@
+"""identity's settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from shared.env import Env
+from shared.settings import KeySettings, ServerSettings, TrustSettings
+
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    server: ServerSettings
+    trust: TrustSettings
+    keys: KeySettings
+    refresh_idle_ttl: timedelta
+    refresh_absolute_ttl: timedelta
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Raises SettingsError with every fault."""
+        env = Env(environ)
+        settings = cls(
+            server=ServerSettings.read(env, port=8080, admin_port=9080),
+            trust=TrustSettings.read(env),
+            keys=KeySettings.read(env),
+            refresh_idle_ttl=env.duration(
+                "REFRESH_IDLE_TTL", 7 * _DAY, minimum=_SECOND, maximum=366 * _DAY
+            ),
+            refresh_absolute_ttl=env.duration(
+                "REFRESH_ABSOLUTE_TTL", 30 * _DAY, minimum=_SECOND, maximum=3660 * _DAY
+            ),
+        )
+        if settings.refresh_idle_ttl > settings.refresh_absolute_ttl:
+            env.fault("REFRESH_IDLE_TTL", "must not be longer than PLAYMESH_REFRESH_ABSOLUTE_TTL")
+        env.check()
+        return settings

@@ -1,0 +1,131 @@
+"""JSON and form bodies, and what becomes of them."""
+
+import binascii
+from base64 import b64decode
+from dataclasses import dataclass, field
+from urllib.parse import unquote_plus
+
+from services.identity.logins import GuestLogin
+from services.identity.service_clients import ServiceToken
+from services.identity.sessions import IssuedTokens
+from shared import errors
+from shared.http.bodies import Fields
+
+_LONGEST_ID = 128
+_LONGEST_SECRET = 256
+_LONGEST_TOKEN = 512
+_LONGEST_DEVICE = 128
+_LONGEST_SCOPE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GuestCredential:
+    user_id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    client_id: str
+    client_secret: str = field(repr=False)
+    resource: str
+    scope: str | None
+
+
+def read_optional_guest(fields: Fields) -> GuestCredential | None:
+    """None asks for a new guest: neither parameter is there. Half a credential is an error."""
+    if not fields.has("user_id") and not fields.has("guest_secret"):
+        return None
+    return _read_guest(fields, secret="guest_secret")  # noqa: S106 - the parameter's name
+
+
+def read_login(fields: Fields) -> GuestCredential:
+    provider = fields.text("provider", longest=32)
+    if provider != "guest":
+        raise errors.InvalidRequest("`provider` must be guest")
+    return _read_guest(fields.object("credential"), secret="guest_secret")  # noqa: S106
+
+
+def read_device(fields: Fields) -> str | None:
+    """The name that a player will recognise the device by."""
+    device = fields.optional_object("device")
+    return device.optional_text("name", longest=_LONGEST_DEVICE) if device else None
+
+
+def read_refresh(fields: Fields) -> str:
+    return fields.text("refresh_token", longest=_LONGEST_TOKEN)
+
+
+def read_token_request(fields: Fields, authorization: str | None) -> TokenRequest:
+    """RFC 6749 sections 2.3.1 and 4.4.2, with the resource of RFC 8707."""
+    grant = fields.text("grant_type", longest=64)
+    if grant != "client_credentials":
+        raise errors.InvalidRequest("`grant_type` must be client_credentials")
+    if authorization is not None:
+        client_id, client_secret = _read_basic(authorization)
+    else:
+        client_id = fields.text("client_id", longest=_LONGEST_ID)
+        client_secret = fields.text("client_secret", longest=_LONGEST_SECRET)
+    return TokenRequest(
+        client_id=client_id,
+        client_secret=client_secret,
+        resource=fields.text("resource", longest=_LONGEST_ID),
+        scope=fields.optional_text("scope", longest=_LONGEST_SCOPE),
+    )
+
+
+def render_tokens(tokens: IssuedTokens) -> dict[str, object]:
+    return {
+        "user_id": tokens.user_id,
+        "access_token": tokens.access_token,
+        "refresh_token": tokens.refresh_token,
+        "expires_in": tokens.expires_in,
+        "refresh_expires_in": tokens.refresh_expires_in,
+    }
+
+
+def render_new_guest(login: GuestLogin) -> dict[str, object]:
+    return {**render_tokens(login.tokens), "guest_secret": login.guest_secret}
+
+
+def render_drop_in(tokens: IssuedTokens) -> dict[str, object]:
+    """The names that the drop-in SDKs read."""
+    return {
+        "user_id": tokens.user_id,
+        "auth_token": tokens.access_token,
+        "refresh_token": tokens.refresh_token,
+        "auth_token_expires_in": tokens.expires_in,
+        "refresh_token_expires_in": tokens.refresh_expires_in,
+    }
+
+
+def render_drop_in_guest(login: GuestLogin) -> dict[str, object]:
+    return {**render_drop_in(login.tokens), "guest_secret": login.guest_secret}
+
+
+def render_service_token(token: ServiceToken) -> dict[str, object]:
+    return {
+        "access_token": token.access_token,
+        "token_type": "Bearer",
+        "expires_in": token.expires_in,
+        "scope": token.scope,
+    }
+
+
+def _read_guest(fields: Fields, *, secret: str) -> GuestCredential:
+    return GuestCredential(
+        user_id=fields.text("user_id", longest=_LONGEST_ID),
+        secret=fields.text(secret, longest=_LONGEST_SECRET),
+    )
+
+
+def _read_basic(authorization: str) -> tuple[str, str]:
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        decoded = b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        decoded = ""
+    client_id, colon, secret = decoded.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise errors.InvalidClient
+    return unquote_plus(client_id), unquote_plus(secret)

@@ -1,0 +1,1 @@
+"""The signing keys' life: made, published, used, retired."""

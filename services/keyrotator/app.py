@@ -1,0 +1,72 @@
+"""keyrotator's composition root."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from services.keyrotator.appkeys import ROTATOR
+from services.keyrotator.handlers import routes
+from services.keyrotator.rotation import RotationPolicy
+from services.keyrotator.rotator import Rotator
+from services.keyrotator.settings import Settings
+from shared.auth.middleware import trust
+from shared.background import repeating
+from shared.clock import Clock, SystemClock
+from shared.http.app import new_app
+from shared.http.server import serve
+from shared.ids import jitter
+from shared.keys.adapters.files import FileJwkSetStore, FileKeyRingStore
+
+_LARGEST_BODY = 64 * 1024
+
+
+def create_rotator(settings: Settings, clock: Clock) -> Rotator:
+    directory = settings.server.data_dir / "keys"
+    policy = RotationPolicy.from_caches(
+        period=settings.rotation_period,
+        algorithm=settings.keys.algorithm,
+        jwks_max_age=settings.keys.jwks_max_age,
+        jwks_ttl=settings.trust.jwks_ttl,
+        key_refresh=settings.keys.key_refresh,
+        slack=settings.rotation_slack,
+        access_token_ttl=settings.trust.access_token_ttl,
+    )
+    return Rotator(FileKeyRingStore(directory), FileJwkSetStore(directory), policy, clock)
+
+
+def create_app(settings: Settings, clock: Clock) -> web.Application:
+    app = new_app(largest_body=_LARGEST_BODY)
+    app[ROTATOR] = create_rotator(settings, clock)
+    app.add_routes(routes)
+    trust(
+        app,
+        issuer=settings.trust.issuer,
+        service="keyrotator",
+        audience=settings.trust.audience,
+        jwks_url=settings.trust.jwks_url,
+        jwks_ttl=settings.trust.jwks_ttl,
+        longest_lifetime=settings.trust.access_token_ttl,
+        clock=clock,
+    )
+    return app
+
+
+async def run(settings: Settings) -> None:
+    app = create_app(settings, SystemClock())
+
+    def delay() -> float:
+        return settings.rotation_interval.total_seconds() * jitter(0.1)
+
+    async def tick_by_the_clock(app: web.Application) -> AsyncIterator[None]:
+        async with repeating("rotation", app[ROTATOR].tick, delay):
+            yield
+
+    app.cleanup_ctx.append(tick_by_the_clock)
+    # Ready without a JWK Set: identity's first key must come from here before there is one.
+    server = settings.server
+    await serve(app, host=server.host, port=server.port, admin_port=server.admin_port, ready=[])
+
+
+async def run_once(settings: Settings) -> None:
+    """One pass, for a CronJob or a scheduled task. Raises Unavailable: try again."""
+    await create_rotator(settings, SystemClock()).tick()

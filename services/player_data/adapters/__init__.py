@@ -1,0 +1,1 @@
+"""Stores of player_data, named after the product."""

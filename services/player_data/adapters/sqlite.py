@@ -1,0 +1,142 @@
+"""
+player_data's store in a SQLite database.
+
+A deleted record leaves its row without a value, so that its version is never given again.
+"""
+
+import sqlite3
+from datetime import datetime
+from typing import Any
+
+from services.player_data.models import Page, Precondition, Record, RecordKey
+from shared import errors
+from shared.clock import from_millis, to_millis
+from shared.sqlite import Database
+
+MIGRATIONS = (
+    """
+    CREATE TABLE records (
+        player TEXT NOT NULL,
+        collection TEXT NOT NULL,
+        key TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        value TEXT,
+        PRIMARY KEY (player, collection, key)
+    ) STRICT
+    """,
+)
+
+_COLUMNS = "collection, key, version, created_at, updated_at, value"
+_WHERE_KEY = "WHERE player = ? AND collection = ? AND key = ?"
+_HIGHEST = "\U0010ffff"
+
+
+class SqliteRecordStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, key: RecordKey) -> Record | None:
+        return await self._database.read(lambda connection: _select(connection, key)[0])
+
+    async def put(
+        self, key: RecordKey, value: str, *, precondition: Precondition, now: datetime
+    ) -> Record:
+        def write(connection: sqlite3.Connection) -> Record:
+            current, last_version = _select(connection, key)
+            _check(precondition, current)
+            record = Record(
+                key=key,
+                value=value,
+                version=last_version + 1,
+                created_at=current.created_at if current else now,
+                updated_at=now,
+            )
+            connection.execute(
+                "INSERT INTO records (player, collection, key, version, created_at, updated_at,"
+                " value) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (player, collection, key) DO UPDATE SET version = excluded.version,"
+                " created_at = excluded.created_at, updated_at = excluded.updated_at,"
+                " value = excluded.value",
+                (
+                    key.player,
+                    key.collection,
+                    key.key,
+                    record.version,
+                    to_millis(record.created_at),
+                    to_millis(record.updated_at),
+                    value,
+                ),
+            )
+            return record
+
+        return await self._database.write(write)
+
+    async def delete(
+        self, key: RecordKey, *, precondition: Precondition, now: datetime
+    ) -> Record | None:
+        def write(connection: sqlite3.Connection) -> Record | None:
+            current, last_version = _select(connection, key)
+            _check(precondition, current)
+            if current is not None:
+                connection.execute(
+                    f"UPDATE records SET value = NULL, version = ?, updated_at = ? {_WHERE_KEY}",  # noqa: S608 - constants
+                    (last_version + 1, to_millis(now), key.player, key.collection, key.key),
+                )
+            return current
+
+        return await self._database.write(write)
+
+    async def list(
+        self,
+        player: str,
+        *,
+        collection: str | None,
+        prefix: str,
+        after: RecordKey | None,
+        limit: int,
+    ) -> Page:
+        start = (after.collection, after.key) if after else (collection or "", "")
+        conditions = "player = ? AND value IS NOT NULL AND (collection, key) > (?, ?)"
+        parameters: list[Any] = [player, *start]
+        if collection is not None:
+            conditions += " AND collection = ? AND key >= ? AND key < ?"
+            parameters += [collection, prefix, prefix + _HIGHEST]
+
+        def select(connection: sqlite3.Connection) -> Page:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM records WHERE {conditions}"  # noqa: S608 - constants
+                " ORDER BY collection, key LIMIT ?",
+                (*parameters, limit + 1),
+            ).fetchall()
+            records = [_record(player, row) for row in rows[:limit]]
+            return Page(records, records[-1].key if len(rows) > limit else None)
+
+        return await self._database.read(select)
+
+
+def _select(connection: sqlite3.Connection, key: RecordKey) -> tuple[Record | None, int]:
+    """The record, and the last version that its key had."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM records {_WHERE_KEY}",  # noqa: S608 - constants
+        (key.player, key.collection, key.key),
+    ).fetchone()
+    if row is None:
+        return None, 0
+    return (_record(key.player, row) if row[5] is not None else None), row[2]
+
+
+def _check(precondition: Precondition, current: Record | None) -> None:
+    if not precondition.admits(current):
+        raise errors.VersionConflict(current=current)
+
+
+def _record(player: str, row: tuple[str, str, int, int, int, str]) -> Record:
+    return Record(
+        key=RecordKey(player, row[0], row[1]),
+        value=row[5],
+        version=row[2],
+        created_at=from_millis(row[3]),
+        updated_at=from_millis(row[4]),
+    )

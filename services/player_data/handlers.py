@@ -1,0 +1,77 @@
+"""player_data's routes: parse, call, render. Every one asks for a player's token."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+from services.player_data import wire
+from services.player_data.appkeys import PROFILES, RECORDS
+from services.player_data.models import RecordKey
+from services.player_data.records import resolve_player
+from shared.auth.middleware import CLAIMS
+from shared.http.bodies import read_json, read_parameters
+from shared.http.drop_in import drop_in
+
+routes = web.RouteTableDef()
+
+_LIST = "/v1/players/{player}/records"
+_RECORD = "/v1/players/{player}/records/{collection}/{key}"
+
+
+@routes.get(_LIST)
+async def list_records(request: web.Request) -> web.Response:
+    player = resolve_player(request.match_info["player"], request[CLAIMS].subject)
+    asked = wire.read_listing(request, player)
+    page = await request.app[RECORDS].list(
+        player,
+        collection=asked.collection,
+        prefix=asked.prefix,
+        after=asked.after,
+        limit=asked.limit,
+    )
+    return web.json_response(text=wire.render_page(page))
+
+
+@routes.get(_RECORD)
+async def get_record(request: web.Request) -> web.Response:
+    record = await request.app[RECORDS].get(_key(request))
+    headers = wire.record_headers(record)
+    if wire.is_not_modified(request.headers, record):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.json_response(text=wire.render_record(record), headers=headers)
+
+
+@routes.put(_RECORD)
+async def put_record(request: web.Request) -> web.Response:
+    key, precondition = _key(request), wire.read_precondition(request.headers)
+    record = await request.app[RECORDS].put(key, await read_json(request), precondition)
+    return web.json_response(text=wire.render_record(record), headers=wire.record_headers(record))
+
+
+@routes.delete(_RECORD)
+async def delete_record(request: web.Request) -> web.Response:
+    precondition = wire.read_precondition(request.headers)
+    await request.app[RECORDS].delete(_key(request), precondition)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def set_player_data(request: web.Request) -> web.Response:
+    fields = wire.read_profile(await read_parameters(request))
+    await request.app[PROFILES].set(request[CLAIMS].subject, fields)
+    return web.json_response("Successfully updated player data")
+
+
+async def get_player_data(request: web.Request) -> web.Response:
+    player = request[CLAIMS].subject
+    return web.json_response(wire.render_profile(player, await request.app[PROFILES].get(player)))
+
+
+routes_of_sdks = [
+    *drop_in("/set-player-data", set_player_data),
+    *drop_in("/get-player-data", get_player_data),
+]
+
+
+def _key(request: web.Request) -> RecordKey:
+    player = resolve_player(request.match_info["player"], request[CLAIMS].subject)
+    return wire.read_key(request.match_info, player)

@@ -1,0 +1,85 @@
+"""Records: JSON values of a player, versioned, under a collection and a key."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from shared import errors
+
+_NAME = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
+LARGEST_VALUE = 350 * 1024
+"""Bytes of a value as UTF-8 JSON; a DynamoDB item holds 400 KB in all."""
+
+
+def check_name(text: str, what: str) -> str:
+    """
+    Collections and keys: 1 to 128 of the characters that no URL, log or store escapes.
+
+    `.` and `..` are left out, since clients and proxies resolve them as path segments.
+    """
+    if not _NAME.fullmatch(text) or text in (".", ".."):
+        raise errors.InvalidRequest(
+            f"a {what} is 1 to 128 letters, digits or any of . _ ~ : @ - (not . or .. alone)"
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    player: str
+    collection: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    `value` is JSON text. `version` counts every change of the key, deletions included.
+
+    So a version never comes back, also not when a key is deleted and written again.
+    """
+
+    key: RecordKey
+    value: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """
+    What must be true of the stored record for a write to happen.
+
+    `versions` None: any version will do; `may_be_absent`: no record will do, too.
+    """
+
+    versions: frozenset[int] | None
+    may_be_absent: bool
+
+    ALWAYS: ClassVar["Precondition"]
+    ABSENT: ClassVar["Precondition"]
+    EXISTS: ClassVar["Precondition"]
+
+    @classmethod
+    def at(cls, *versions: int) -> "Precondition":
+        return cls(frozenset(versions), may_be_absent=False)
+
+    def admits(self, current: Record | None) -> bool:
+        if current is None:
+            return self.may_be_absent
+        return self.versions is None or current.version in self.versions
+
+
+Precondition.ALWAYS = Precondition(None, may_be_absent=True)
+Precondition.ABSENT = Precondition(frozenset(), may_be_absent=True)
+Precondition.EXISTS = Precondition(None, may_be_absent=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`next_after` is the last key of a page that has a successor, None of the last page."""
+
+    records: list[Record]
+    next_after: RecordKey | None

@@ -1,0 +1,48 @@
+"""What player_data keeps, and the law that every store of it obeys."""
+
+from datetime import datetime
+from typing import Protocol
+
+from services.player_data.models import Page, Precondition, Record, RecordKey
+
+
+class RecordStore(Protocol):
+    """
+    Records by player, collection and key. Every method raises Unavailable in bad weather.
+
+    A write is one atomic step: its precondition is checked against the state that it changes.
+    Where the precondition does not hold it raises VersionConflict with the record as it is
+    (`current`, None where there is none) and changes nothing. Reads see every acknowledged
+    write. The version of a key grows by one with each write, deletions included, for ever.
+    """
+
+    async def get(self, key: RecordKey) -> Record | None: ...
+
+    async def put(
+        self, key: RecordKey, value: str, *, precondition: Precondition, now: datetime
+    ) -> Record:
+        """The record as stored. `created_at` is that of the last creation."""
+        ...
+
+    async def delete(
+        self, key: RecordKey, *, precondition: Precondition, now: datetime
+    ) -> Record | None:
+        """The record that was deleted; None, and no change, where there was none."""
+        ...
+
+    async def list(
+        self,
+        player: str,
+        *,
+        collection: str | None,
+        prefix: str,
+        after: RecordKey | None,
+        limit: int,
+    ) -> Page:
+        """
+        In the order of collection and key, by code point, strictly after `after`.
+
+        `prefix` is of the key and only given with a collection. A record that exists throughout
+        a walk over all pages is seen exactly once, whatever is written meanwhile.
+        """
+        ...

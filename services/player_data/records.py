@@ -1,0 +1,60 @@
+"""A player's records: who may do what, and what the drop-in routes make of them."""
+
+from services.player_data.models import LARGEST_VALUE, Page, Precondition, Record, RecordKey
+from services.player_data.ports import RecordStore
+from shared import errors, strict_json
+from shared.clock import Clock
+from shared.strict_json import JsonValue
+
+ME = "me"
+
+
+class Records:
+    def __init__(self, store: RecordStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def get(self, key: RecordKey) -> Record:
+        """Raises NotFound."""
+        record = await self._store.get(key)
+        if record is None:
+            raise errors.NotFound("there is no such record")
+        return record
+
+    async def put(self, key: RecordKey, value: JsonValue, precondition: Precondition) -> Record:
+        """Raises VersionConflict with the current record, TooLarge."""
+        text = strict_json.dumps(value)
+        size = len(text.encode())
+        if size > LARGEST_VALUE:
+            raise errors.TooLarge(f"the value has {size} bytes, {LARGEST_VALUE} are allowed")
+        return await self._store.put(key, text, precondition=precondition, now=self._clock.now())
+
+    async def delete(self, key: RecordKey, precondition: Precondition) -> None:
+        """Raises VersionConflict with the current record, NotFound."""
+        deleted = await self._store.delete(key, precondition=precondition, now=self._clock.now())
+        if deleted is None:
+            raise errors.NotFound("there is no such record")
+
+    async def list(
+        self,
+        player: str,
+        *,
+        collection: str | None,
+        prefix: str,
+        after: RecordKey | None,
+        limit: int,
+    ) -> Page:
+        return await self._store.list(
+            player, collection=collection, prefix=prefix, after=after, limit=limit
+        )
+
+
+def resolve_player(asked: str, subject: str) -> str:
+    """
+    The player whose records are meant: `me`, or one's own id.
+
+    Somebody else's records do not exist, so that nobody learns which ids are taken.
+    """
+    if asked in (ME, subject):
+        return subject
+    raise errors.NotFound("there is no such record")

@@ -1,0 +1,168 @@
+"""Records, pages and cursors as JSON; preconditions as HTTP headers."""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
+
+from services.player_data.models import Page, Precondition, Record, RecordKey, check_name
+from shared import errors, strict_json
+from shared.clock import to_iso
+from shared.http.bodies import Fields, read_query
+from shared.http.etags import etag, parse_versions
+
+_MOST_RECORDS = 100
+_LONGEST_FIELD = 1024
+_LONGEST_CURSOR = 512
+_MOST_FIELDS = 64
+_NAME_OF_PLAYER = "player_name"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    collection: str | None
+    prefix: str
+    after: RecordKey | None
+    limit: int
+
+
+def read_key(match_info: Mapping[str, str], player: str) -> RecordKey:
+    return RecordKey(
+        player,
+        check_name(match_info["collection"], "collection"),
+        check_name(match_info["key"], "key"),
+    )
+
+
+def read_precondition(headers: CIMultiDictProxy[str]) -> Precondition:
+    """RFC 9110 section 13.1: If-Match with versions or `*`, or If-None-Match: *."""
+    if_match = _header(headers, hdrs.IF_MATCH)
+    if_none_match = _header(headers, hdrs.IF_NONE_MATCH)
+    if if_match is not None and if_none_match is not None:
+        raise errors.InvalidRequest("send If-Match or If-None-Match, not both")
+    if if_match is not None:
+        versions = parse_versions(if_match)
+        return Precondition.EXISTS if versions is None else Precondition.at(*versions)
+    if if_none_match is not None:
+        if parse_versions(if_none_match) is not None:
+            raise errors.InvalidRequest("a write takes If-None-Match: * only")
+        return Precondition.ABSENT
+    return Precondition.ALWAYS
+
+
+def is_not_modified(headers: CIMultiDictProxy[str], record: Record) -> bool:
+    """Whether an If-None-Match names the record as it is (weak comparison, section 13.1.2)."""
+    header = _header(headers, hdrs.IF_NONE_MATCH)
+    if header is None:
+        return False
+    versions = parse_versions(header.replace("W/", ""))
+    return versions is None or record.version in versions
+
+
+def read_listing(request: web.Request, player: str) -> Listing:
+    fields = read_query(request)
+    collection = fields.optional_text("collection", longest=128)
+    prefix = fields.optional_text("prefix", longest=128)
+    if prefix is not None and collection is None:
+        raise errors.InvalidRequest("`prefix` needs a `collection`")
+    cursor = fields.optional_text("cursor", longest=_LONGEST_CURSOR)
+    return Listing(
+        collection=check_name(collection, "collection") if collection else None,
+        prefix=check_name(prefix, "prefix")
+        if prefix and prefix not in (".", "..")
+        else prefix or "",
+        after=_read_cursor(cursor, player, collection) if cursor else None,
+        limit=_read_limit(fields.optional_text("limit", longest=8)),
+    )
+
+
+def render_record(record: Record) -> str:
+    """The value goes out as it was stored, without being parsed again."""
+    return "{" + _render_names(record) + ',"value":' + record.value + "}"
+
+
+def render_page(page: Page) -> str:
+    cursor = _render_cursor(page.next_after) if page.next_after else None
+    records = ",".join(render_record(record) for record in page.records)
+    return '{"records":[' + records + '],"cursor":' + strict_json.dumps(cursor) + "}"
+
+
+def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:
+    """The current record, so that a client can merge without another round trip."""
+    current = error.current
+    if not isinstance(current, Record):
+        return {"current": None}
+    return {"current": strict_json.loads(render_record(current).encode())}
+
+
+def record_headers(record: Record) -> dict[str, str]:
+    return {hdrs.ETAG: etag(record.version), hdrs.CACHE_CONTROL: "private, no-cache"}
+
+
+def read_profile(fields: Fields) -> dict[str, str]:
+    """`player_name` and any further fields, each a string with a plain name."""
+    names = fields.names()
+    if len(names) > _MOST_FIELDS:
+        raise errors.InvalidRequest(f"at most {_MOST_FIELDS} fields can be set")
+    values = {
+        check_name(name, "field name"): fields.text(name, longest=_LONGEST_FIELD) for name in names
+    }
+    if _NAME_OF_PLAYER not in values:
+        raise errors.InvalidRequest(f"`{_NAME_OF_PLAYER}` is missing")
+    return values
+
+
+def render_profile(player: str, fields: Mapping[str, str]) -> dict[str, str]:
+    """The names that the reference answers; further fields under the names they came with."""
+    further = {name: text for name, text in fields.items() if name != _NAME_OF_PLAYER}
+    return {**further, "UserID": player, "PlayerName": fields.get(_NAME_OF_PLAYER, "")}
+
+
+def _render_names(record: Record) -> str:
+    names = strict_json.dumps(
+        {
+            "collection": record.key.collection,
+            "key": record.key.key,
+            "version": record.version,
+            "created_at": to_iso(record.created_at),
+            "updated_at": to_iso(record.updated_at),
+        }
+    )
+    return names[1:-1]
+
+
+def _header(headers: CIMultiDictProxy[str], name: str) -> str | None:
+    """Several headers of one name are one list (RFC 9110 section 5.3)."""
+    values = headers.getall(name, [])
+    return ", ".join(values) if values else None
+
+
+def _read_limit(text: str | None) -> int:
+    if text is None:
+        return _MOST_RECORDS
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_RECORDS:
+        raise errors.InvalidRequest(f"`limit` must be a number from 1 to {_MOST_RECORDS}")
+    return int(text)
+
+
+def _render_cursor(after: RecordKey) -> str:
+    text = strict_json.dumps([after.player, after.collection, after.key])
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, player: str, collection: str | None) -> RecordKey:
+    """A cursor holds only where it was given: the same player, the same collection."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        match strict_json.loads(urlsafe_b64decode(padded.encode("ascii"))):
+            case [str(owner), str(found), str(key)] if owner == player:
+                if collection in (None, found):
+                    return RecordKey(player, found, key)
+            case _:
+                pass
+    except (ValueError, binascii.Error):
+        pass
+    raise errors.InvalidRequest("`cursor` is not one that this list has given")

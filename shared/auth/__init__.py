@@ -1,0 +1,1 @@
+"""All that a service needs to trust the mesh's tokens."""

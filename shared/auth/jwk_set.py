@@ -1,0 +1,110 @@
+"""
+A strict reader of JWK Sets (RFC 7517): stricter than the library that uses the keys.
+
+What is wrong with the document rejects the document: it is not ours, or somebody tampers with
+it. What is wrong with one entry that we could not have published (another key type, a foreign
+use) skips that entry: a set may carry keys for others.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+
+from shared import strict_json
+from shared.strict_json import JsonValue
+
+LARGEST_DOCUMENT = 64 * 1024
+_KEY_ID = re.compile(r"[A-Za-z0-9_.~=-]{1,128}")
+_PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
+_SMALLEST_RSA_BITS = 2048
+_SMALLEST_RSA_EXPONENT = 65537
+
+
+class InvalidJwkSet(Exception):
+    """The document must not replace a good one."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A public key and the one algorithm that it may be used with (RFC 8725 section 3.1)."""
+
+    key_id: str
+    algorithm: str
+    key: RSAKey | ECKey
+
+
+def is_key_id(text: object) -> bool:
+    return isinstance(text, str) and _KEY_ID.fullmatch(text) is not None
+
+
+def parse_jwk_set(document: bytes) -> Mapping[str, VerificationKey]:
+    """Keys by their id; at least one. Raises InvalidJwkSet."""
+    entries = _entries(document)
+    key_ids = [key_id for entry in entries if isinstance(key_id := entry.get("kid"), str)]
+    if len(set(key_ids)) != len(key_ids):
+        raise InvalidJwkSet("two entries have the same key id")
+    if any(entry.get("kty") == "oct" or _PRIVATE_MEMBERS & entry.keys() for entry in entries):
+        raise InvalidJwkSet("an entry is secret or private")
+    keys = {key.key_id: key for entry in entries if (key := _usable(entry)) is not None}
+    if not keys:
+        raise InvalidJwkSet("no usable key")
+    return keys
+
+
+def _entries(document: bytes) -> list[Mapping[str, JsonValue]]:
+    if len(document) > LARGEST_DOCUMENT:
+        raise InvalidJwkSet("the document is too large")
+    try:
+        parsed = strict_json.loads(document)
+    except ValueError as error:
+        raise InvalidJwkSet(f"not JSON: {error}") from None
+    entries = parsed.get("keys") if isinstance(parsed, Mapping) else None
+    if not isinstance(entries, list):
+        raise InvalidJwkSet("no list of keys")
+    objects = [entry for entry in entries if isinstance(entry, Mapping)]
+    if len(objects) != len(entries):
+        raise InvalidJwkSet("an entry is no object")
+    return objects
+
+
+def _usable(entry: Mapping[str, JsonValue]) -> VerificationKey | None:
+    key_id, use, operations = entry.get("kid"), entry.get("use", "sig"), entry.get("key_ops")
+    if not is_key_id(key_id) or use != "sig":
+        return None
+    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
+        return None
+    key = _import(entry)
+    if key is None:
+        return None
+    return VerificationKey(str(key_id), str(entry["alg"]), key)
+
+
+def _import(entry: Mapping[str, JsonValue]) -> RSAKey | ECKey | None:
+    try:
+        match entry.get("kty"), entry.get("alg"):
+            case "RSA", "RS256":
+                rsa = RSAKey.import_key(_strings(entry, "kty", "n", "e"))
+                return rsa if _is_strong(rsa.public_key) else None
+            case "EC", "ES256" if entry.get("crv") == "P-256":
+                return ECKey.import_key(_strings(entry, "kty", "crv", "x", "y"))
+            case _:
+                return None
+    except (JoseError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _strings(entry: Mapping[str, JsonValue], *names: str) -> dict[str, str | list[str]]:
+    """Only the members that make the key, so that the library sees nothing else."""
+    values = {name: entry[name] for name in names}
+    if not all(isinstance(value, str) for value in values.values()):
+        raise ValueError
+    return cast(dict[str, str | list[str]], values)
+
+
+def _is_strong(key: RSAPublicKey) -> bool:
+    return key.key_size >= _SMALLEST_RSA_BITS and key.public_numbers().e >= _SMALLEST_RSA_EXPONENT

@@ -1,0 +1,138 @@
+"""
+Verified claims on every request: what a service adds to trust the mesh's tokens.
+
+    app = web.Application()
+    app.router.add_get("/hello", hello)       # a player's token is required by default
+    trust(app, issuer="https://id.example.com", service="chat")
+    web.run_app(app)
+
+In a handler, `request[CLAIMS].subject` is the player's user id. `@public` opens a route,
+`@require_scope("chat:admin")` keeps it for services.
+"""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from shared import errors
+from shared.auth.claims import Claims, service_audience
+from shared.auth.jwk_set import LARGEST_DOCUMENT
+from shared.auth.jwks_client import JwksClient
+from shared.auth.verifier import Expectations, TokenVerifier
+from shared.clock import Clock, SystemClock
+from shared.http.client import fetch, new_session
+from shared.http.problems import from_error
+
+H = TypeVar("H", bound=Callable[..., Awaitable[web.StreamResponse]])
+Check = Callable[[Claims], None]
+
+CLAIMS: web.RequestKey[Claims] = web.RequestKey("CLAIMS", Claims)
+JWKS_CLIENT: web.AppKey[JwksClient] = web.AppKey("JWKS_CLIENT", JwksClient)
+
+_ACCESS = "__playmesh_access__"
+_BEARER = re.compile(r"(?:bearer +)?([^\s,]+)", re.IGNORECASE)
+
+
+def public(handler: H) -> H:
+    """Nobody is asked for a token, and none is looked at."""
+    setattr(handler, _ACCESS, None)
+    return handler
+
+
+def require_scope(scope: str) -> Callable[[H], H]:
+    """Only a service whose token carries `scope` passes; a player gets 403."""
+
+    def check(claims: Claims) -> None:
+        if not claims.is_service or scope not in claims.scopes:
+            raise errors.Forbidden(f"a service token with the scope {scope} is required")
+
+    def decorate(handler: H) -> H:
+        setattr(handler, _ACCESS, check)
+        return handler
+
+    return decorate
+
+
+def _require_player(claims: Claims) -> None:
+    if claims.is_service:
+        raise errors.Forbidden("a player's token is required")
+
+
+def authenticate(
+    verifier: TokenVerifier,
+) -> Middleware:
+    """
+    Middleware that lets nothing through without a verified token, unless it is `public`.
+
+    It answers its own refusals, so it needs no other middleware around it.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.match_info.http_exception is not None:  # no such route, no such method
+            return await handler(request)
+        check: Check | None = getattr(request.match_info.handler, _ACCESS, _require_player)
+        if check is not None:
+            try:
+                claims = await verifier.verify(_token(request))
+                check(claims)
+            except errors.PlaymeshError as error:
+                return from_error(request, error)
+            request[CLAIMS] = claims
+        return await handler(request)
+
+    return middleware
+
+
+def trust(
+    app: web.Application,
+    *,
+    issuer: str,
+    service: str,
+    audience: str = "gamebackend",
+    jwks_url: str | None = None,
+    jwks_ttl: timedelta = timedelta(seconds=300),
+    longest_lifetime: timedelta = timedelta(seconds=900),
+    clock: Clock | None = None,
+) -> None:
+    """
+    Make `app` accept the tokens of `issuer`: players', and services' meant for `service`.
+
+    Fetches the JWK Set from `jwks_url` (default: the issuer's well-known place) while the
+    application runs. Until the first set has come, requests get 503 with Retry-After.
+    """
+    clock = clock or SystemClock()
+    url = jwks_url or f"{issuer}/.well-known/jwks.json"
+
+    async def fetch_set() -> bytes:
+        async with new_session() as session:
+            return await fetch(session, url, largest=LARGEST_DOCUMENT)
+
+    client = JwksClient(fetch_set, ttl=jwks_ttl.total_seconds(), clock=clock)
+    expectations = Expectations(
+        issuer=issuer,
+        player_audience=audience,
+        service_audience=service_audience(service),
+        longest_lifetime=longest_lifetime,
+    )
+
+    async def keep_fresh(_app: web.Application) -> AsyncIterator[None]:
+        async with client.running():
+            yield
+
+    app[JWKS_CLIENT] = client
+    app.middlewares.append(authenticate(TokenVerifier(client, expectations, clock)))
+    app.cleanup_ctx.append(keep_fresh)
+
+
+def _token(request: web.Request) -> str:
+    """The token, also without the scheme: the drop-in SDKs send it bare."""
+    values = request.headers.getall(hdrs.AUTHORIZATION, [])
+    match = _BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
+    if match is None:
+        raise errors.InvalidToken
+    return match[1]

@@ -1,0 +1,108 @@
+"""
+What can go wrong, in the words of the domain. No HTTP, no store, no cloud.
+
+PlaymeshError
+├── InvalidRequest              the request itself is wrong
+│   └── TooLarge
+├── Unauthenticated             who are you?
+│   ├── InvalidToken            access token
+│   ├── InvalidCredential       user id and secret, platform ticket
+│   ├── InvalidClient           a service's own credential
+│   └── InvalidRefreshToken
+├── Forbidden                   known, but not allowed
+├── NotFound
+├── Conflict                    the state does not allow it
+│   ├── AlreadyExists
+│   └── VersionConflict         somebody else was faster
+└── Unavailable                 try again later
+
+`code` is stable and part of the interface; the detail is for people and may change.
+"""
+
+from typing import ClassVar
+
+
+class PlaymeshError(Exception):
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+
+
+class InvalidRequest(PlaymeshError):
+    code = "invalid_request"
+    title = "The request is not valid"
+
+
+class TooLarge(InvalidRequest):
+    code = "too_large"
+    title = "The request is too large"
+
+
+class Unauthenticated(PlaymeshError):
+    code = "unauthenticated"
+    title = "Authentication is required"
+
+
+class InvalidToken(Unauthenticated):
+    code = "invalid_token"
+    title = "The access token is missing or not valid"
+
+
+class InvalidCredential(Unauthenticated):
+    code = "invalid_credential"
+    title = "The credential does not hold"
+
+
+class InvalidClient(Unauthenticated):
+    code = "invalid_client"
+    title = "The client could not be authenticated"
+
+
+class InvalidRefreshToken(Unauthenticated):
+    code = "invalid_refresh_token"
+    title = "The refresh token is not valid"
+
+
+class Forbidden(PlaymeshError):
+    code = "forbidden"
+    title = "The token does not allow this"
+
+
+class NotFound(PlaymeshError):
+    code = "not_found"
+    title = "There is nothing here"
+
+
+class Conflict(PlaymeshError):
+    code = "conflict"
+    title = "The current state does not allow this"
+
+
+class AlreadyExists(Conflict):
+    code = "already_exists"
+    title = "It exists already"
+
+
+class VersionConflict(Conflict):
+    """`current` is what is stored now; None where nothing is stored, or nobody looked."""
+
+    code = "version_conflict"
+    title = "The stored version is another one"
+
+    def __init__(self, detail: str | None = None, *, current: object | None = None) -> None:
+        super().__init__(detail)
+        self.current = current
+
+
+class Unavailable(PlaymeshError):
+    """`retry_after` is in seconds."""
+
+    code = "unavailable"
+    title = "The service cannot answer at the moment"
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after

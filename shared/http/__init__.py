@@ -1,0 +1,1 @@
+"""HTTP at the edge: application, bodies, problems, server, outbound client."""

@@ -1,0 +1,37 @@
+"""Entity tags of versioned resources: `"7"` is version 7 (RFC 9110 sections 8.8.3 and 13.1)."""
+
+import re
+
+from shared import errors
+
+_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_LONGEST = 1024
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
+def parse_versions(header: str) -> frozenset[int] | None:
+    """
+    The versions that an If-Match or If-None-Match header names; None is `*`, any version.
+
+    A weak tag names nothing in If-Match, where comparison is strong, and we send none: it is
+    left out, as is a tag that is no version of ours. Raises InvalidRequest on bad syntax.
+    """
+    if header.strip() == "*":
+        return None
+    if len(header) > _LONGEST:
+        raise errors.InvalidRequest("the entity tag header is too long")
+    versions = set()
+    for part in header.split(","):
+        tag = part.strip()
+        match = _TAG.fullmatch(tag)
+        if match is None:
+            raise errors.InvalidRequest(
+                'entity tags are written with double quotes, as in "7", or are * alone'
+            )
+        if _VERSION.fullmatch(match[1]) and not tag.startswith("W/"):
+            versions.add(int(match[1]))
+    return frozenset(versions)

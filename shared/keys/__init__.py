@@ -1,0 +1,1 @@
+"""The key ring, its states, and the signer."""

@@ -1,0 +1,82 @@
+"""The settings that mean the same in every service. Each service composes what it needs."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from shared.env import Env
+
+_SECOND = timedelta(seconds=1)
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where a process listens, keeps its data and how it logs. Port 0 takes a free one."""
+
+    backend: str
+    data_dir: Path
+    host: str
+    port: int
+    admin_port: int
+    log_level: str
+    log_format: str
+
+    @classmethod
+    def read(cls, env: Env, *, port: int, admin_port: int) -> "ServerSettings":
+        return cls(
+            backend=env.choice("BACKEND", "embedded", ("embedded",)),
+            data_dir=env.path("DATA_DIR", ".playmesh"),
+            host=env.text("HOST", "127.0.0.1"),
+            port=env.integer("PORT", port, minimum=0, maximum=65535),
+            admin_port=env.integer("ADMIN_PORT", admin_port, minimum=0, maximum=65535),
+            log_level=env.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+            log_format=env.choice("LOG_FORMAT", "json", ("json", "console")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrustSettings:
+    """Whose tokens are trusted, and where the keys to verify them are fetched."""
+
+    issuer: str
+    jwks_url: str
+    audience: str
+    access_token_ttl: timedelta
+    jwks_ttl: timedelta
+
+    @classmethod
+    def read(cls, env: Env) -> "TrustSettings":
+        issuer = env.url("ISSUER", "http://127.0.0.1:8080")
+        return cls(
+            issuer=issuer,
+            jwks_url=env.url("JWKS_URL", f"{issuer}/.well-known/jwks.json"),
+            audience=env.text("AUDIENCE", "gamebackend"),
+            access_token_ttl=env.duration(
+                "ACCESS_TOKEN_TTL", timedelta(seconds=900), minimum=60 * _SECOND, maximum=_HOUR
+            ),
+            jwks_ttl=env.duration(
+                "JWKS_TTL", timedelta(seconds=300), minimum=_SECOND, maximum=_HOUR
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """What signer and rotator must agree on, since one waits for the other's caches."""
+
+    algorithm: str
+    jwks_max_age: timedelta
+    key_refresh: timedelta
+
+    @classmethod
+    def read(cls, env: Env) -> "KeySettings":
+        return cls(
+            algorithm=env.choice("SIGNING_ALG", "RS256", ("RS256", "ES256")),
+            jwks_max_age=env.duration(
+                "JWKS_MAX_AGE", timedelta(seconds=60), minimum=_SECOND, maximum=_HOUR
+            ),
+            key_refresh=env.duration(
+                "KEY_REFRESH", timedelta(seconds=60), minimum=_SECOND, maximum=_HOUR
+            ),
+        )

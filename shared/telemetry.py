@@ -1,0 +1,76 @@
+"""Logs as events with fields, on standard output; secrets never among them."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from aiohttp.http_exceptions import HttpProcessingError
+
+_SECRET_NAMES = ("token", "secret", "password", "authorization", "cookie", "credential", "ticket")
+_REDACTED = "[redacted]"
+
+
+def configure_logging(*, level: str, form: str, service: str) -> None:
+    """Send structlog's and the standard library's events through the same processors."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _service_name(service),
+        redact,
+    ]
+    final: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        if form == "console"
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(number, logging.INFO), force=True)
+    logging.getLogger("aiohttp.server").addFilter(_MalformedRequests())
+
+
+def redact(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The last line of defence: blanks every field whose name says that it holds a secret."""
+    for name in event:
+        if any(secret in name.lower() for secret in _SECRET_NAMES):
+            event[name] = _REDACTED
+    return event
+
+
+class _MalformedRequests(logging.Filter):
+    """aiohttp logs a request that it cannot parse with its first line, query string included."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.exc_info = None
+            record.msg, record.args = "malformed request: %s", (type(error).__name__,)
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
+def _service_name(service: str) -> structlog.typing.Processor:
+    def add(
+        _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        event["service"] = service
+        return event
+
+    return add

@@ -1,0 +1,1 @@
+"""Tests: unit, service, conformance and mesh."""

@@ -1,0 +1,1 @@
+"""One contract per port, one subclass per backend."""

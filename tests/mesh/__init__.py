@@ -1,0 +1,1 @@
+"""Three processes over sockets."""

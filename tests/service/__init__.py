@@ -1,0 +1,1 @@
+"""One real application over a socket."""
