@@ -65,6 +65,7 @@ class Database:
     def _prepare(self) -> None:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.touch(mode=0o600)  # and so SQLite's own files beside it
             with contextlib.closing(_connect(self._path)) as connection:
                 _migrate(connection, self._migrations)
         except (OSError, sqlite3.Error) as error:

@@ -8,6 +8,7 @@ from services.identity import wire
 from services.identity.appkeys import LOGINS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
 from shared.http.bodies import Fields, read_form, read_object, read_parameters
 from shared.http.drop_in import drop_in
+from shared.http.responses import json_response
 
 routes = web.RouteTableDef()
 
@@ -16,7 +17,7 @@ routes = web.RouteTableDef()
 async def create_guest(request: web.Request) -> web.Response:
     fields = await read_object(request) if request.can_read_body else Fields({})
     login = await request.app[LOGINS].new_guest(device=wire.read_device(fields))
-    return web.json_response(wire.render_new_guest(login), status=201)
+    return json_response(wire.render_new_guest(login), status=201)
 
 
 @routes.post("/v1/sessions")
@@ -26,14 +27,14 @@ async def log_in(request: web.Request) -> web.Response:
     login = await request.app[LOGINS].guest(
         guest.user_id, guest.secret, device=wire.read_device(fields)
     )
-    return web.json_response(wire.render_tokens(login.tokens), status=201)
+    return json_response(wire.render_tokens(login.tokens), status=201)
 
 
 @routes.post("/v1/sessions/refresh")
 async def refresh(request: web.Request) -> web.Response:
     token = wire.read_refresh(await read_object(request))
     tokens = await request.app[SESSIONS].refresh(token)
-    return web.json_response(wire.render_tokens(tokens))
+    return json_response(wire.render_tokens(tokens))
 
 
 @routes.post("/oauth2/token")
@@ -44,7 +45,7 @@ async def service_token(request: web.Request) -> web.Response:
     token = await request.app[SERVICE_CLIENTS].issue(
         asked.client_id, asked.client_secret, audience=asked.resource, scope=asked.scope
     )
-    return web.json_response(wire.render_service_token(token))
+    return json_response(wire.render_service_token(token))
 
 
 @routes.get("/.well-known/jwks.json")
@@ -70,13 +71,13 @@ async def login_as_guest(request: web.Request) -> web.Response:
     guest = wire.read_optional_guest(await read_parameters(request))
     logins = request.app[LOGINS]
     login = await logins.guest(guest.user_id, guest.secret) if guest else await logins.new_guest()
-    return web.json_response(wire.render_drop_in_guest(login))
+    return json_response(wire.render_drop_in_guest(login))
 
 
 async def refresh_access_token(request: web.Request) -> web.Response:
     token = wire.read_refresh(await read_parameters(request))
     tokens = await request.app[SESSIONS].refresh(token)
-    return web.json_response(wire.render_drop_in(tokens))
+    return json_response(wire.render_drop_in(tokens))
 
 
 routes_of_sdks = [

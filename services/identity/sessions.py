@@ -90,7 +90,7 @@ class Sessions:
 
     def _issue(self, account: Account, session: Session) -> IssuedTokens:
         refresh_token = RefreshToken(session.session_id, session.counter)
-        left = session.expires_at - self._clock.now()
+        lifetime = session.expires_at - session.refreshed_at
         return IssuedTokens(
             user_id=account.user_id,
             access_token=self._access_tokens.for_player(
@@ -98,5 +98,5 @@ class Sessions:
             ),
             expires_in=self._access_tokens.expires_in,
             refresh_token=self._refresh_tokens.render(refresh_token),
-            refresh_expires_in=max(1, int(left.total_seconds())),
+            refresh_expires_in=max(1, int(lifetime.total_seconds())),
         )

@@ -5,6 +5,7 @@ from aiohttp import web
 from services.keyrotator import wire
 from services.keyrotator.appkeys import ROTATOR
 from shared.auth.middleware import require_scope
+from shared.http.responses import json_response
 
 routes = web.RouteTableDef()
 
@@ -13,7 +14,7 @@ routes = web.RouteTableDef()
 @require_scope("keys:rotate")
 async def list_keys(request: web.Request) -> web.Response:
     ring = await request.app[ROTATOR].ring()
-    return web.json_response(wire.render_ring(ring))
+    return json_response(wire.render_ring(ring))
 
 
 @routes.post("/v1/keys/rotate")
@@ -21,4 +22,4 @@ async def list_keys(request: web.Request) -> web.Response:
 async def rotate(request: web.Request) -> web.Response:
     """202: the rotation is under way; the old key signs until the new one is known everywhere."""
     outlook = await request.app[ROTATOR].request_rotation()
-    return web.json_response(wire.render_outlook(outlook), status=202)
+    return json_response(wire.render_outlook(outlook), status=202)

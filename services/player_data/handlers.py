@@ -11,6 +11,7 @@ from services.player_data.records import resolve_player
 from shared.auth.middleware import CLAIMS
 from shared.http.bodies import read_json, read_parameters
 from shared.http.drop_in import drop_in
+from shared.http.responses import json_response
 
 routes = web.RouteTableDef()
 
@@ -58,12 +59,12 @@ async def delete_record(request: web.Request) -> web.Response:
 async def set_player_data(request: web.Request) -> web.Response:
     fields = wire.read_profile(await read_parameters(request))
     await request.app[PROFILES].set(request[CLAIMS].subject, fields)
-    return web.json_response("Successfully updated player data")
+    return json_response("Successfully updated player data")
 
 
 async def get_player_data(request: web.Request) -> web.Response:
     player = request[CLAIMS].subject
-    return web.json_response(wire.render_profile(player, await request.app[PROFILES].get(player)))
+    return json_response(wire.render_profile(player, await request.app[PROFILES].get(player)))
 
 
 routes_of_sdks = [

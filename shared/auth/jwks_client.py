@@ -28,6 +28,7 @@ _HARD_LIMIT = 4 * 3600.0
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _REFRESH_AHEAD = 0.8
 _JITTER = 0.1
+_WORRYING = 3
 
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -104,7 +105,9 @@ class JwksClient:
         except (errors.Unavailable, InvalidJwkSet) as error:
             self._failures += 1
             _FETCHES.labels(reason, "failed").inc()
-            _log.warning("jwks.fetch_failed", reason=reason, error=str(error))
+            # Services start together, so the first failures say nothing yet.
+            log = _log.warning if self._failures >= _WORRYING else _log.info
+            log("jwks.fetch_failed", reason=reason, error=str(error))
             return False
         self._keys = keys
         self._fetched_at = self._clock.monotonic()

@@ -47,6 +47,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
         status = response.status
         response.headers[_REQUEST_ID] = request_id
+        response.headers[hdrs.SERVER] = "playmesh"  # aiohttp would tell its version
         return response
     finally:
         elapsed = time.perf_counter() - started
