@@ -1,0 +1,23 @@
+"""Fixtures that every kind of test may use."""
+
+import pytest
+from joserfc.jwk import RSAKey
+
+from tests.support.clock import ManualClock
+from tests.support.issuer import Issuer, rsa_key
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def signing_key() -> RSAKey:
+    """Finding an RSA key takes tenths of a second: one for all tests that do not change it."""
+    return rsa_key("key-1")
+
+
+@pytest.fixture
+def issuer(clock: ManualClock, signing_key: RSAKey) -> Issuer:
+    return Issuer(clock, signing_key)
