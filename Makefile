@@ -27,7 +27,7 @@ test: $(VENV)/.dev ## Run the tests
 lint: $(VENV)/.dev ## Check style and who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/lint-imports --no-timings 2>&1
+	@$(BIN)/lint-imports --no-logo
 
 type: $(VENV)/.dev ## Check types
 	@$(BIN)/mypy

@@ -1,5 +1,4 @@
-"""
-`python -m services`: the whole mesh on this machine, until Ctrl-C or until one service dies.
+"""`python -m services`: the whole mesh on this machine, until Ctrl-C or until one service dies.
 
 PLAYMESH_PORT moves all of it: identity gets that port, keyrotator and player_data the next two,
 and each an admin port 1000 higher.

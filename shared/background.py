@@ -15,8 +15,7 @@ _log = structlog.get_logger()
 async def repeating(
     name: str, work: Callable[[], Awaitable[object]], delay: Callable[[], float]
 ) -> AsyncIterator[None]:
-    """
-    Run `work` now, and again `delay()` seconds after each time it ended, while the block runs.
+    """Run `work` now, and again `delay()` seconds after each time it ended, while the block runs.
 
     Bad weather is a warning and a bug an error in the log; neither ends the repetition, since
     nobody would notice that it has stopped until much later.

@@ -20,8 +20,7 @@ class SettingsError(Exception):
 
 
 class Env:
-    """
-    Reads `PLAYMESH_<name>`. A fault is kept, its default answered; `check()` raises them all.
+    """Reads `PLAYMESH_<name>`. A fault is kept, its default answered; `check()` raises them all.
 
     An empty variable counts as missing, since that is what an unset template value leaves.
     """
@@ -79,7 +78,8 @@ class Env:
             usable = (
                 url.scheme in ("http", "https")
                 and bool(url.host)
-                and not (url.query_string or url.fragment or url.user or url.password)
+                # An empty query counts too: paths are appended to this text.
+                and not any(mark in text for mark in "?#@")
             )
         except ValueError:
             usable = False

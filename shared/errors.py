@@ -1,5 +1,4 @@
-"""
-What can go wrong, in the words of the domain. No HTTP, no store, no cloud.
+"""What can go wrong, in the words of the domain. No HTTP, no store, no cloud.
 
 PlaymeshError
 ├── InvalidRequest              the request itself is wrong

@@ -19,8 +19,7 @@ class FileContent:
 
 
 class VersionedFile:
-    """
-    One file, replaced as a whole and only by somebody who has seen what it holds.
+    """One file, replaced as a whole and only by somebody who has seen what it holds.
 
     Readers see the old content or the new one, never a mixture, also after a crash or a power
     cut. Of several writers that read the same content exactly one wins, across processes. The
@@ -37,8 +36,7 @@ class VersionedFile:
         return await asyncio.to_thread(self._read)
 
     async def replace(self, data: bytes, *, expected: str | None) -> FileContent:
-        """
-        Write `data` if the file's entity tag is still `expected` (None: there is no file).
+        """Write `data` if the file's entity tag is still `expected` (None: there is no file).
 
         Raises VersionConflict where it is not, Unavailable where the file cannot be written.
         """

@@ -1,5 +1,4 @@
-"""
-The embedded store's engine: one thread that writes, one that reads, whole transactions.
+"""The embedded store's engine: one thread that writes, one that reads, whole transactions.
 
 A unit of work is a plain function over a connection. It runs on the thread that owns the
 connection, from start to end, so no transaction is ever held open across an `await` and none
@@ -30,8 +29,7 @@ _LARGEST_BATCH = 64
 
 
 class Database:
-    """
-    Opened with `open`, closed with `close`; safe to share with other processes.
+    """Opened with `open`, closed with `close`; safe to share with other processes.
 
     Migrations are numbered by their place in the list and never change once shipped.
     """

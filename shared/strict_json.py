@@ -1,5 +1,4 @@
-"""
-JSON without surprises: what two parsers could read in two ways is refused.
+"""JSON without surprises: what two parsers could read in two ways is refused.
 
 Python's own parser takes the last of two equal member names, reads NaN and Infinity, turns
 1e400 into infinity, and leaves lone surrogates that fail much later, when they are encoded.
@@ -8,12 +7,16 @@ RFC 8259 section 8 and RFC 7493 section 2 call all of these non-interoperable.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
 JsonValue: TypeAlias = (
     Mapping[str, "JsonValue"] | Sequence["JsonValue"] | str | int | float | bool | None
 )
+
+# Without a limit of its own, what is parsed here may be too deep to be written: the parser and
+# the writer give up at different depths, and both at others on another stack.
+_DEEPEST = 100
 
 
 def loads(raw: bytes) -> JsonValue:
@@ -28,6 +31,8 @@ def loads(raw: bytes) -> JsonValue:
         raise ValueError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at character {error.pos}") from None
+    if text.count("[") + text.count("{") > _DEEPEST and _is_too_deep(value):
+        raise ValueError("it is nested too deeply")
     if "\\u" in text and _has_lone_surrogate(value):
         raise ValueError("it contains a lone surrogate")
     return value
@@ -36,6 +41,21 @@ def loads(raw: bytes) -> JsonValue:
 def dumps(value: object) -> str:
     """Compact JSON, unicode as it is. `value` must come from `loads` or be built of its types."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _is_too_deep(value: JsonValue) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return False
+    return any(isinstance(node, dict | list) for node in level)
+
+
+def _children(value: JsonValue) -> Iterable[JsonValue]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _has_lone_surrogate(value: JsonValue) -> bool:

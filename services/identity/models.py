@@ -20,8 +20,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """
-    A login on one device: a family of refresh tokens, of which one is current.
+    """A login on one device: a family of refresh tokens, of which one is current.
 
     `counter` numbers the current refresh token; the token itself is derived, never stored.
     `idle_expires_at` moves with every refresh, `absolute_expires_at` never.

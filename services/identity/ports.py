@@ -32,8 +32,7 @@ class SessionStore(Protocol):
     async def consume_refresh_token(
         self, session_id: str, *, counter: int, now: datetime, idle_expires_at: datetime
     ) -> Session:
-        """
-        Advance the counter by one, if refresh token `counter` is good at `now`.
+        """Advance the counter by one, if refresh token `counter` is good at `now`.
 
         Good means: the session exists, has not ended, `counter` is its current one, and neither
         of its limits has been reached; a limit is reached *at* its instant. The check and the

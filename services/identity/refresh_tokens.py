@@ -1,5 +1,4 @@
-"""
-Refresh tokens: opaque to clients, derived rather than stored.
+"""Refresh tokens: opaque to clients, derived rather than stored.
 
 A token is `<version>.<session id>.<counter>.<tag>`; the tag authenticates the rest with a key
 that only identity has. So nobody can guess a token, a stolen table holds none, and the current

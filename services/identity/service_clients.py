@@ -13,8 +13,7 @@ _NOBODY = digest("nobody")
 
 @dataclass(frozen=True, slots=True)
 class ServiceClient:
-    """
-    `grants` says which scopes it may have at which audience.
+    """`grants` says which scopes it may have at which audience.
 
     More than one secret holds while one is being replaced by another.
     """
@@ -45,8 +44,7 @@ class ServiceClients:
     async def issue(
         self, client_id: str, secret: str, *, audience: str, scope: str | None
     ) -> ServiceToken:
-        """
-        A token for `audience` with the scopes asked for, or all that are granted there.
+        """A token for `audience` with the scopes asked for, or all that are granted there.
 
         Raises InvalidClient, the same for an unknown client and a wrong secret, and Forbidden
         for an audience or a scope that is not granted.

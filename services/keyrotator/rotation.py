@@ -1,5 +1,4 @@
-"""
-The rotation protocol as a pure function of ring, policy and time.
+"""The rotation protocol as a pure function of ring, policy and time.
 
 A key is made, published, and waits until every verifier must have fetched it; only then does it
 sign. The key before it stays published until the last token that it signed has expired. All
@@ -21,8 +20,7 @@ NewKey = Callable[[], SigningKey]
 
 @dataclass(frozen=True, slots=True)
 class RotationPolicy:
-    """
-    `publish_lead`: from published to first signature. `overlap`: from last signature to gone.
+    """`publish_lead`: from published to first signature. `overlap`: from last signature to gone.
 
     A new key is made half a period before it is due, so that the lead is never what delays it.
     """
@@ -44,8 +42,7 @@ class RotationPolicy:
         slack: timedelta,
         access_token_ttl: timedelta,
     ) -> "RotationPolicy":
-        """
-        The arithmetic of the mesh's caches.
+        """The arithmetic of the mesh's caches.
 
         A verifier may hold, for `jwks_ttl`, a copy that a CDN held for `jwks_max_age`, which it
         got from an identity that re-reads the set every `key_refresh`. An identity may go on

@@ -31,8 +31,7 @@ class RotationOutlook:
 
 
 class Rotator:
-    """
-    Any number of rotators may run on the same stores.
+    """Any number of rotators may run on the same stores.
 
     Each step reads, decides, and writes on the condition that nothing has changed since. Losing
     that race means that another rotator did the work; the next tick sees it.
@@ -79,8 +78,7 @@ class Rotator:
         return RotationOutlook(ring, activation_time(ring, self._policy, self._clock.now()))
 
     async def _step(self) -> bool:
-        """
-        One write, if one is due. True when there may be more to do.
+        """One write, if one is due. True when there may be more to do.
 
         The public set is read before the ring, so the ring is never older than the set whose
         replacement it decides: an old ring cannot take a newer rotator's key out of the set.

@@ -13,8 +13,7 @@ LARGEST_VALUE = 350 * 1024
 
 
 def check_name(text: str, what: str) -> str:
-    """
-    Collections and keys: 1 to 128 of the characters that no URL, log or store escapes.
+    """Collections and keys: 1 to 128 of the characters that no URL, log or store escapes.
 
     `.` and `..` are left out, since clients and proxies resolve them as path segments.
     """
@@ -34,8 +33,7 @@ class RecordKey:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """
-    `value` is JSON text. `version` counts every change of the key, deletions included.
+    """`value` is JSON text. `version` counts every change of the key, deletions included.
 
     So a version never comes back, also not when a key is deleted and written again.
     """
@@ -49,8 +47,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """
-    What must be true of the stored record for a write to happen.
+    """What must be true of the stored record for a write to happen.
 
     `versions` None: any version will do; `may_be_absent`: no record will do, too.
     """

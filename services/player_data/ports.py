@@ -7,8 +7,7 @@ from services.player_data.models import Page, Precondition, Record, RecordKey
 
 
 class RecordStore(Protocol):
-    """
-    Records by player, collection and key. Every method raises Unavailable in bad weather.
+    """Records by player, collection and key. Every method raises Unavailable in bad weather.
 
     A write is one atomic step: its precondition is checked against the state that it changes.
     Where the precondition does not hold it raises VersionConflict with the record as it is
@@ -39,8 +38,7 @@ class RecordStore(Protocol):
         after: RecordKey | None,
         limit: int,
     ) -> Page:
-        """
-        In the order of collection and key, by code point, strictly after `after`.
+        """In the order of collection and key, by code point, strictly after `after`.
 
         `prefix` is of the key and only given with a collection. A record that exists throughout
         a walk over all pages is seen exactly once, whatever is written meanwhile.

@@ -50,8 +50,7 @@ class Records:
 
 
 def resolve_player(asked: str, subject: str) -> str:
-    """
-    The player whose records are meant: `me`, or one's own id.
+    """The player whose records are meant: `me`, or one's own id.
 
     Somebody else's records do not exist, so that nobody learns which ids are taken.
     """

@@ -8,8 +8,7 @@ SERVICE_PREFIX = "service:"
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """
-    Only a verifier makes these: whoever holds one may trust it.
+    """Only a verifier makes these: whoever holds one may trust it.
 
     `subject` is a player's user id, or `service:<name>`; the two can never be the same.
     """

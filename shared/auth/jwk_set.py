@@ -1,5 +1,4 @@
-"""
-A strict reader of JWK Sets (RFC 7517): stricter than the library that uses the keys.
+"""A strict reader of JWK Sets (RFC 7517): stricter than the library that uses the keys.
 
 What is wrong with the document rejects the document: it is not ours, or somebody tampers with
 it. What is wrong with one entry that we could not have published (another key type, a foreign

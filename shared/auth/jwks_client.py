@@ -1,5 +1,4 @@
-"""
-The issuer's keys, fetched over HTTP and kept: trouble at the issuer must not be ours.
+"""The issuer's keys, fetched over HTTP and kept: trouble at the issuer must not be ours.
 
 The request path never waits while a set is known. A loop refreshes the set before it is old;
 an unknown key id may cause one fetch per cool-down, whoever asks and however often; a failed
@@ -34,8 +33,7 @@ Fetch = Callable[[], Awaitable[bytes]]
 
 
 class JwksClient:
-    """
-    `fetch` answers the document or raises Unavailable; `ttl` is in seconds.
+    """`fetch` answers the document or raises Unavailable; `ttl` is in seconds.
 
     A set older than four hours is no longer trusted: whoever can keep us from the issuer for
     that long could also be the one whose key was revoked.
@@ -67,8 +65,7 @@ class JwksClient:
         return found
 
     async def refresh(self, reason: str = "ttl") -> bool:
-        """
-        Fetch now, or join the fetch that is under way. True when a good set came.
+        """Fetch now, or join the fetch that is under way. True when a good set came.
 
         The fetch survives its first caller: cancelling one request does not fail the others.
         """

@@ -1,5 +1,4 @@
-"""
-Verified claims on every request: what a service adds to trust the mesh's tokens.
+"""Verified claims on every request: what a service adds to trust the mesh's tokens.
 
     app = web.Application()
     app.router.add_get("/hello", hello)       # a player's token is required by default
@@ -65,8 +64,7 @@ def _require_player(claims: Claims) -> None:
 def authenticate(
     verifier: TokenVerifier,
 ) -> Middleware:
-    """
-    Middleware that lets nothing through without a verified token, unless it is `public`.
+    """Middleware that lets nothing through without a verified token, unless it is `public`.
 
     It answers its own refusals, so it needs no other middleware around it.
     """
@@ -99,8 +97,7 @@ def trust(
     longest_lifetime: timedelta = timedelta(seconds=900),
     clock: Clock | None = None,
 ) -> None:
-    """
-    Make `app` accept the tokens of `issuer`: players', and services' meant for `service`.
+    """Make `app` accept the tokens of `issuer`: players', and services' meant for `service`.
 
     Fetches the JWK Set from `jwks_url` (default: the issuer's well-known place) while the
     application runs. Until the first set has come, requests get 503 with Retry-After.

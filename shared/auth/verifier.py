@@ -1,5 +1,4 @@
-"""
-Verification of access tokens, closed by default (RFC 9068 section 4, RFC 8725).
+"""Verification of access tokens, closed by default (RFC 9068 section 4, RFC 8725).
 
 The signature is the library's work; everything that RFC 8725 asks of the application is here,
 before and after it. Every refusal is the same InvalidToken: what was wrong is for our log, not
@@ -44,8 +43,7 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """
-    Who may have issued a token, for whom, and for how long at most.
+    """Who may have issued a token, for whom, and for how long at most.
 
     `player_audience` and `service_audience` are two: a player's token never passes where a
     service's is asked for, nor the other way round. None accepts no token of that kind.

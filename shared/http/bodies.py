@@ -1,5 +1,4 @@
-"""
-Reading what a client sent: every fault is a precise 400, 413 or 415, never a 500.
+"""Reading what a client sent: every fault is a precise 400, 413 or 415, never a 500.
 
 aiohttp's own `request.json()` answers deep nesting, bad UTF-8 and 5,000-digit integers with an
 internal error, and takes the last of two equal members.

@@ -20,8 +20,7 @@ def new_session() -> aiohttp.ClientSession:
 
 
 async def fetch(session: aiohttp.ClientSession, url: str, *, largest: int) -> bytes:
-    """
-    The body of a 200 answer of at most `largest` bytes; anything else is Unavailable.
+    """The body of a 200 answer of at most `largest` bytes; anything else is Unavailable.
 
     The error names the host only: aiohttp's own messages carry the whole URL.
     """

@@ -4,7 +4,9 @@ import re
 
 from shared import errors
 
-_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+# A list may have empty elements, and a tag a comma in it (RFC 9110 sections 5.6.1 and 8.8.3).
+_TAG = r'(W/)?"([^"\x00-\x20\x7f]*)"'
+_LIST = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _LONGEST = 1024
 
@@ -14,8 +16,7 @@ def etag(version: int) -> str:
 
 
 def parse_versions(header: str) -> frozenset[int] | None:
-    """
-    The versions that an If-Match or If-None-Match header names; None is `*`, any version.
+    """The versions that an If-Match or If-None-Match header names; None is `*`, any version.
 
     A weak tag names nothing in If-Match, where comparison is strong, and we send none: it is
     left out, as is a tag that is no version of ours. Raises InvalidRequest on bad syntax.

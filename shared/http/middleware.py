@@ -32,8 +32,7 @@ _DURATION = Histogram(
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """
-    Give the request an id, and leave one line and one measurement of it.
+    """Give the request an id, and leave one line and one measurement of it.
 
     The path is logged, the query never: drop-in routes carry secrets there.
     """

@@ -97,8 +97,7 @@ def from_error(
 def problems(
     describe: Mapping[type[errors.PlaymeshError], Describe] | None = None,
 ) -> Middleware:
-    """
-    Middleware that answers every error as a problem.
+    """Middleware that answers every error as a problem.
 
     `describe` adds members to the problems of an error class: what a version conflict shows as
     `current` is for the service to say.

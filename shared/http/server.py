@@ -27,8 +27,7 @@ async def serve(
     admin_port: int,
     ready: Sequence[Ready],
 ) -> None:
-    """
-    Serve until SIGTERM or SIGINT, then finish the requests that are under way.
+    """Serve until SIGTERM or SIGINT, then finish the requests that are under way.
 
     Liveness touches nothing; readiness asks `ready`, which must be local (no store, no network).
     Raises OSError where a port cannot be had.

@@ -39,8 +39,7 @@ class SigningKey:
 
     @classmethod
     def generate(cls, algorithm: str, now: datetime) -> "SigningKey":
-        """
-        A new pending key. The key id is the key's own thumbprint (RFC 7638): never reused.
+        """A new pending key. The key id is the key's own thumbprint (RFC 7638): never reused.
 
         An RSA key takes tenths of a second to find; call it off the event loop.
         """

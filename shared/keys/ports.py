@@ -21,8 +21,7 @@ class PublishedSet:
 
 
 class KeyRingStore(Protocol):
-    """
-    The private ring: one document, read and replaced as a whole.
+    """The private ring: one document, read and replaced as a whole.
 
     `replace` is conditional: of several callers that read the same version exactly one wins,
     the others get VersionConflict and have changed nothing. A ring that was written is what

@@ -20,8 +20,7 @@ class _Loaded:
 
 
 class Signer:
-    """
-    Signs with the ring's active key. `refresh()` re-reads both stores; call it regularly.
+    """Signs with the ring's active key. `refresh()` re-reads both stores; call it regularly.
 
     A key that is active but not in the public set is not used: a token that nobody can verify
     is worse than an old key. The private key is parsed once, when it changes.

@@ -42,8 +42,7 @@ class Answer:
 
 
 async def send(url: str, head: str | bytes, body: bytes = b"") -> Answer:
-    """
-    Write a request as it stands, read the answer until the server closes.
+    """Write a request as it stands, read the answer until the server closes.
 
     `head` is the request line and further header lines without the final blank line; Host,
     Connection and, with a body, Content-Length are added.

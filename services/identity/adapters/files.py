@@ -22,8 +22,7 @@ async def load_refresh_key(directory: Path) -> bytes:
 
 
 class FileServiceClientStore:
-    """
-    `service-clients.json`; made on first start with one client, `operator`.
+    """`service-clients.json`; made on first start with one client, `operator`.
 
     The file holds the secrets as they are, so that a person on this machine can use them; it is
     readable by the owner only.

@@ -1,5 +1,4 @@
-"""
-player_data's store in a SQLite database.
+"""player_data's store in a SQLite database.
 
 A deleted record leaves its row without a value, so that its version is never given again.
 """

@@ -1,0 +1,208 @@
+"""How the processes start, fail and stop, as a person at a terminal sees it."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from services.keyrotator.settings import Settings
+from shared.keys.adapters.files import FileKeyRingStore
+from tests.support.mesh import Mesh
+
+
+async def start(
+    *arguments: str, environ: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *arguments,
+        env={**os.environ, **(environ or {})},  # noqa: TID251 - PATH and the like
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+async def outcome(*arguments: str, environ: Mapping[str, str]) -> tuple[int | None, str]:
+    """Exit code and output."""
+    process = await start(*arguments, environ=environ)
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize("service", ["identity", "keyrotator", "player_data"])
+async def test_wrong_settings_stop_a_service_with_every_fault_by_name(
+    service: str, tmp_path: Path
+) -> None:
+    environ = {
+        "PLAYMESH_DATA_DIR": str(tmp_path),
+        "PLAYMESH_BACKEND": "floppy",
+        "PLAYMESH_PORT": "eighty",
+        "PLAYMESH_ISSUER": "ftp://user:password@example.com",
+        "PLAYMESH_ACCESS_TOKEN_TTL": "1y",
+    }
+    code, output = await outcome(f"services.{service}", environ=environ)
+    assert code == 64
+    for name in ("BACKEND", "PORT", "ISSUER", "ACCESS_TOKEN_TTL"):
+        assert f"PLAYMESH_{name}: " in output
+    assert "password" not in output
+    assert "Traceback" not in output
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        environ = {"PLAYMESH_DATA_DIR": str(tmp_path), "PLAYMESH_PORT": port}
+        code, output = await outcome("services.player_data", environ=environ)
+    assert code == 64
+    assert port in output
+    assert "Traceback" not in output
+
+
+async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environ = {"PLAYMESH_DATA_DIR": str(tmp_path / "file"), "PLAYMESH_PORT": "0"}
+    code, output = await outcome("services.player_data", environ=environ)
+    assert code == 75
+    assert "player_data.db" in output
+    assert "Traceback" not in output
+
+
+async def test_one_pass_of_keyrotator_makes_the_first_key_and_exits(tmp_path: Path) -> None:
+    environ = {"PLAYMESH_DATA_DIR": str(tmp_path)}
+    code, output = await outcome("services.keyrotator", "--once", environ=environ)
+    assert (code, "Traceback" in output) == (0, False)
+    stored = await FileKeyRingStore(Settings.from_env(environ).server.data_dir / "keys").load()
+    assert stored
+    assert stored.ring.active
+
+
+async def test_one_pass_of_keyrotator_says_when_to_try_again(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "ring.json").write_text("damaged")
+    environ = {"PLAYMESH_DATA_DIR": str(tmp_path)}
+    code, output = await outcome("services.keyrotator", "--once", environ=environ)
+    assert (code, "Traceback" in output) == (75, False)
+
+
+async def test_one_pass_of_keyrotator_refuses_wrong_settings(tmp_path: Path) -> None:
+    environ = {"PLAYMESH_DATA_DIR": str(tmp_path), "PLAYMESH_ROTATION_PERIOD": "soon"}
+    code, output = await outcome("services.keyrotator", "--once", environ=environ)
+    assert code == 64
+    assert "PLAYMESH_ROTATION_PERIOD" in output
+
+
+async def test_a_service_is_ready_only_when_it_can_work(mesh: Mesh) -> None:
+    """Identity without a key is alive, and says why it is not ready."""
+    await mesh.stop()
+    for file in (mesh.data_dir / "keys").iterdir():
+        file.unlink()
+    await mesh.identity.start()
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"{mesh.identity.admin_url}/livez") as response:
+            assert response.status == 200
+        async with http.get(f"{mesh.identity.admin_url}/readyz") as response:
+            assert response.status == 503
+            assert "keyrotator" in await response.text()
+    await mesh.keyrotator.start()
+    await mesh.identity.ready()
+
+
+async def test_the_admin_routes_are_not_public(mesh: Mesh) -> None:
+    async with aiohttp.ClientSession() as http:
+        for service in mesh.services:
+            async with http.get(f"{service.admin_url}/metrics") as response:
+                assert "http_server_request_duration_seconds" in await response.text()
+            for path in ("/livez", "/readyz", "/metrics"):
+                async with http.get(f"{service.url}{path}") as response:
+                    assert response.status == 404
+
+
+def free_ports() -> str:
+    """The first of three ports that are free now, as are those 1000 above."""
+    for first in range(20000, 30000, 3):
+        try:
+            for port in range(first, first + 3):
+                socket.create_server(("127.0.0.1", port)).close()
+                socket.create_server(("127.0.0.1", port + 1000)).close()
+        except OSError:
+            continue
+        return str(first)
+    raise AssertionError("no free ports")
+
+
+class Runner:
+    """`python -m services`, as `make run` starts it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.output = ""
+
+    @classmethod
+    async def start(cls, data_dir: Path) -> "Runner":
+        environ = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_PORT": free_ports()}
+        return cls(await start("services", environ=environ))
+
+    async def read_until(self, text: str) -> None:
+        assert self.process.stdout
+        async with asyncio.timeout(30):
+            while text not in self.output:
+                line = await self.process.stdout.readline()
+                assert line, self.output
+                self.output += line.decode()
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+    async def end(self) -> int:
+        output, _ = await asyncio.wait_for(self.process.communicate(), 30)
+        self.output += output.decode()
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+
+async def test_the_runner_tells_the_urls_and_a_line_to_try_and_stops_on_ctrl_c(
+    tmp_path: Path,
+) -> None:
+    runner = await Runner.start(tmp_path)
+    await runner.read_until("make demo")
+    children = runner.children()
+    command = re.search(r"curl -X POST (\S+)", runner.output)
+    assert command
+    async with aiohttp.ClientSession() as http, http.post(command[1]) as response:
+        assert response.status == 201
+
+    runner.process.send_signal(signal.SIGINT)
+
+    assert await runner.end() == 0
+    assert len(children) == 3
+    assert not any(child.is_running() for child in children)
+    assert "Traceback" not in runner.output
+
+
+async def test_the_runner_stops_the_others_when_one_service_dies(tmp_path: Path) -> None:
+    runner = await Runner.start(tmp_path)
+    await runner.read_until("make demo")
+    children = runner.children()
+    victim = next(child for child in children if "services.keyrotator" in child.cmdline())
+
+    victim.kill()
+
+    assert await runner.end() == 1
+    assert "keyrotator ended with exit code -9" in runner.output
+    assert not any(child.is_running() for child in children)
+
+
+async def test_the_runner_refuses_a_port_that_leaves_no_room(tmp_path: Path) -> None:
+    environ = {"PLAYMESH_DATA_DIR": str(tmp_path), "PLAYMESH_PORT": "65000"}
+    code, output = await outcome("services", environ=environ)
+    assert code == 64
+    assert "PLAYMESH_PORT: " in output
