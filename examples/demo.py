@@ -1,5 +1,4 @@
-"""
-A game client's story against a running mesh: `make run` in one terminal, `make demo` here.
+"""A game client's story against a running mesh: `make run` in one terminal, `make demo` here.
 
     new guest -> save -> read back -> refresh -> key rotation -> log in again
 

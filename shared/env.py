@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yarl import URL
 
-_DURATION = re.compile(r"(\d{1,9})([smhd]?)")
+_DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -50,7 +50,7 @@ class Env:
 
     def integer(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
         text = self.text(name, str(default))
-        if not re.fullmatch(r"\d{1,12}", text) or not minimum <= int(text) <= maximum:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not minimum <= int(text) <= maximum:
             self.fault(name, f"must be a whole number from {minimum} to {maximum}; it is {text!r}")
             return default
         return int(text)

@@ -8,10 +8,12 @@ on its own (a savepoint), and none is acknowledged before the common commit is o
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,13 +44,12 @@ class Database:
 
     async def open(self) -> None:
         """Raises Unavailable where the file cannot be used, or is of a later version."""
-        await asyncio.to_thread(self._prepare)
-        self._writer.start()
-        self._reader.start()
+        await asyncio.to_thread(self._open)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._reader.stop)
-        await asyncio.to_thread(self._writer.stop)
+        """Everything that was submitted before is done first; what comes later is Unavailable."""
+        await self._reader.stop()
+        await self._writer.stop()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run one query. It sees every write that was acknowledged before."""
@@ -60,23 +61,53 @@ class Database:
         result: T = await self._writer.submit(work)
         return result
 
-    def _prepare(self) -> None:
+    def _open(self) -> None:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._path.touch(mode=0o600)  # and so SQLite's own files beside it
-            with contextlib.closing(_connect(self._path)) as connection:
-                _migrate(connection, self._migrations)
+            with _alone_in(self._path.parent):
+                with contextlib.closing(_connect(self._path)) as connection:
+                    _migrate(connection, self._migrations)
+                connections = _connect_all(self._path, 2)
         except (OSError, sqlite3.Error) as error:
             raise errors.Unavailable(f"cannot open {self._path.name}: {error}") from error
+        self._writer.start(connections[0])
+        self._reader.start(connections[1])
+
+
+@contextlib.contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    # SQLite does not wait where two connections turn a new file to WAL at once: it fails one.
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _connect_all(path: Path, count: int) -> list[sqlite3.Connection]:
+    """Before a thread depends on it, so that who opens the database hears of a failure."""
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(contextlib.closing(_connect(path))) for _ in range(count)
+        ]
+        stack.pop_all()
+    return connections
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     # isolation_level=None: transactions begin where this module says BEGIN, nowhere else.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives a power cut
-    connection.execute("PRAGMA foreign_keys = ON")
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(
+            "PRAGMA synchronous = FULL"
+        )  # an acknowledged write survives a power cut
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -107,27 +138,33 @@ class _Worker:
     def __init__(
         self, path: Path, run: Callable[[sqlite3.Connection, list["_Job"]], list[_Outcome]]
     ) -> None:
-        self._path = path
+        self._name = f"sqlite-{path.stem}"
         self._run = run
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._loop, name=f"sqlite-{path.stem}", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    def start(self, connection: sqlite3.Connection) -> None:
+        self._thread = threading.Thread(
+            target=self._loop, args=(connection,), name=self._name, daemon=True
+        )
         self._thread.start()
 
-    def stop(self) -> None:
-        """Everything that was submitted before is done first."""
-        self._jobs.put(None)
-        self._thread.join()
+    async def stop(self) -> None:
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join)
 
     async def submit(self, work: Work) -> Any:  # noqa: ANN401 - typed by Database
+        if self._thread is None:
+            raise errors.Unavailable("the store is not open")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._jobs.put(_Job(work, future, loop))
         return await future
 
-    def _loop(self) -> None:
-        with contextlib.closing(_connect(self._path)) as connection:
+    def _loop(self, connection: sqlite3.Connection) -> None:
+        with contextlib.closing(connection):
             running = True
             while running:
                 job = self._jobs.get()
@@ -213,4 +250,6 @@ def _translate(error: Exception) -> Exception:
         unavailable = errors.Unavailable("the store cannot answer at the moment")
         unavailable.__cause__ = error
         return unavailable
+    if isinstance(error, StopIteration):  # cannot travel through a future
+        return RuntimeError("a unit of work raised StopIteration")
     return error

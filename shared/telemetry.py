@@ -21,11 +21,7 @@ def configure_logging(*, level: str, form: str, service: str) -> None:
         _service_name(service),
         redact,
     ]
-    final: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
-        if form == "console"
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    )
+    final = _console() if form == "console" else _json()
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *final],
@@ -64,6 +60,21 @@ class _MalformedRequests(logging.Filter):
             record.msg, record.args = "malformed request: %s", (type(error).__name__,)
             record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
+
+
+def _json() -> list[structlog.typing.Processor]:
+    # Without the locals that structlog adds to a traceback by default: they hold tokens.
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
+
+
+def _console() -> list[structlog.typing.Processor]:
+    # The plain traceback: where rich is installed, structlog's default shows locals as well.
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    ]
 
 
 def _service_name(service: str) -> structlog.typing.Processor:

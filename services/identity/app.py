@@ -1,5 +1,6 @@
 """identity's composition root."""
 
+import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from services.identity.service_clients import ServiceClients
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
 from services.identity.well_known import WellKnown
+from shared import errors
 from shared.background import repeating
 from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
@@ -84,6 +86,8 @@ async def run(settings: Settings) -> None:
         return _FIRST_KEY_POLL if signer.not_ready() else settings.keys.key_refresh.total_seconds()
 
     async def keep_signer_fresh(_app: web.Application) -> AsyncIterator[None]:
+        with contextlib.suppress(errors.Unavailable):
+            await signer.refresh()  # before the first request, not after it was refused
         async with repeating("signer.refresh", signer.refresh, delay):
             yield
 

@@ -1,6 +1,5 @@
 """JSON and form bodies, and what becomes of them."""
 
-import binascii
 from base64 import b64decode
 from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
@@ -66,11 +65,14 @@ def read_token_request(fields: Fields, authorization: str | None) -> TokenReques
     else:
         client_id = fields.text("client_id", longest=_LONGEST_ID)
         client_secret = fields.text("client_secret", longest=_LONGEST_SECRET)
+    scope = fields.optional_text("scope", longest=_LONGEST_SCOPE)
+    if scope is not None and not scope.split():
+        raise errors.InvalidRequest("`scope` names no scope")
     return TokenRequest(
         client_id=client_id,
         client_secret=client_secret,
         resource=fields.text("resource", longest=_LONGEST_ID),
-        scope=fields.optional_text("scope", longest=_LONGEST_SCOPE),
+        scope=scope,
     )
 
 
@@ -123,7 +125,7 @@ def _read_basic(authorization: str) -> tuple[str, str]:
     scheme, _, encoded = authorization.partition(" ")
     try:
         decoded = b64decode(encoded.strip(), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not ASCII, not UTF-8
         decoded = ""
     client_id, colon, secret = decoded.partition(":")
     if scheme.lower() != "basic" or not colon:

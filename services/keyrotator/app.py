@@ -9,7 +9,7 @@ from services.keyrotator.handlers import routes
 from services.keyrotator.rotation import RotationPolicy
 from services.keyrotator.rotator import Rotator
 from services.keyrotator.settings import Settings
-from shared.auth.middleware import trust
+from shared.auth.middleware import JWKS_CLIENT, trust
 from shared.background import repeating
 from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
@@ -62,9 +62,16 @@ async def run(settings: Settings) -> None:
             yield
 
     app.cleanup_ctx.append(tick_by_the_clock)
-    # Ready without a JWK Set: identity's first key must come from here before there is one.
+    # The loop turns whether ready or not: identity's first key, and so the first JWK Set, must
+    # come from here. Ready means that operators are served, too.
     server = settings.server
-    await serve(app, host=server.host, port=server.port, admin_port=server.admin_port, ready=[])
+    await serve(
+        app,
+        host=server.host,
+        port=server.port,
+        admin_port=server.admin_port,
+        ready=[app[JWKS_CLIENT].not_ready],
+    )
 
 
 async def run_once(settings: Settings) -> None:

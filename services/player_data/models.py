@@ -24,6 +24,14 @@ def check_name(text: str, what: str) -> str:
     return text
 
 
+def check_size(value: str) -> str:
+    """Raises TooLarge."""
+    size = len(value.encode())
+    if size > LARGEST_VALUE:
+        raise errors.TooLarge(f"the value has {size} bytes, {LARGEST_VALUE} are allowed")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class RecordKey:
     player: str

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from services.player_data.models import Precondition, RecordKey
+from services.player_data.models import Precondition, RecordKey, check_size
 from services.player_data.ports import RecordStore
 from shared import errors, strict_json
 from shared.clock import Clock
+from shared.strict_json import JsonValue
 
 COLLECTION = "profile"
 KEY = "player"
@@ -22,19 +23,24 @@ class Profiles:
         record = await self._store.get(_key(player))
         if record is None:
             raise errors.NotFound("no player data has been set")
-        return _fields(record.value)
+        return {
+            name: text for name, text in _members(record.value).items() if isinstance(text, str)
+        }
 
     async def set(self, player: str, fields: Mapping[str, str]) -> None:
-        """Set these fields and leave the others, also while another device does the same."""
+        """Set these fields and leave the others, also while another device does the same.
+
+        Raises TooLarge where all of them together are.
+        """
         key = _key(player)
         for _ in range(_ATTEMPTS):
             record = await self._store.get(key)
-            merged = {**(_fields(record.value) if record else {}), **fields}
+            merged = {**(_members(record.value) if record else {}), **fields}
             precondition = Precondition.at(record.version) if record else Precondition.ABSENT
             try:
                 await self._store.put(
                     key,
-                    strict_json.dumps(merged),
+                    check_size(strict_json.dumps(merged)),
                     precondition=precondition,
                     now=self._clock.now(),
                 )
@@ -48,8 +54,7 @@ def _key(player: str) -> RecordKey:
     return RecordKey(player, COLLECTION, KEY)
 
 
-def _fields(value: str) -> dict[str, str]:
-    """Only strings: the record is an ordinary one, and somebody may have put more into it."""
+def _members(value: str) -> Mapping[str, JsonValue]:
+    """Not only strings: the record is an ordinary one, and somebody may have put more into it."""
     parsed = strict_json.loads(value.encode())
-    members = parsed.items() if isinstance(parsed, Mapping) else ()
-    return {name: text for name, text in members if isinstance(text, str)}
+    return parsed if isinstance(parsed, Mapping) else {}

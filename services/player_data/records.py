@@ -1,6 +1,6 @@
 """A player's records: who may do what, and what the drop-in routes make of them."""
 
-from services.player_data.models import LARGEST_VALUE, Page, Precondition, Record, RecordKey
+from services.player_data.models import Page, Precondition, Record, RecordKey, check_size
 from services.player_data.ports import RecordStore
 from shared import errors, strict_json
 from shared.clock import Clock
@@ -23,10 +23,7 @@ class Records:
 
     async def put(self, key: RecordKey, value: JsonValue, precondition: Precondition) -> Record:
         """Raises VersionConflict with the current record, TooLarge."""
-        text = strict_json.dumps(value)
-        size = len(text.encode())
-        if size > LARGEST_VALUE:
-            raise errors.TooLarge(f"the value has {size} bytes, {LARGEST_VALUE} are allowed")
+        text = check_size(strict_json.dumps(value))
         return await self._store.put(key, text, precondition=precondition, now=self._clock.now())
 
     async def delete(self, key: RecordKey, precondition: Precondition) -> None:

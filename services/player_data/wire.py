@@ -1,6 +1,7 @@
 """Records, pages and cursors as JSON; preconditions as HTTP headers."""
 
 import binascii
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _LONGEST_FIELD = 1024
 _LONGEST_CURSOR = 512
 _MOST_FIELDS = 64
 _NAME_OF_PLAYER = "player_name"
+_WEAK = re.compile(r'(?:^|(?<=,))[ \t]*W/(?=")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def is_not_modified(headers: CIMultiDictProxy[str], record: Record) -> bool:
     header = _header(headers, hdrs.IF_NONE_MATCH)
     if header is None:
         return False
-    versions = parse_versions(header.replace("W/", ""))
+    versions = parse_versions(_WEAK.sub("", header))
     return versions is None or record.version in versions
 
 
@@ -81,7 +83,8 @@ def read_listing(request: web.Request, player: str) -> Listing:
 
 def render_record(record: Record) -> str:
     """The value goes out as it was stored, without being parsed again."""
-    return "{" + _render_names(record) + ',"value":' + record.value + "}"
+    names = strict_json.dumps(_names(record))
+    return names[:-1] + ',"value":' + record.value + "}"
 
 
 def render_page(page: Page) -> str:
@@ -95,7 +98,9 @@ def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:
     current = error.current
     if not isinstance(current, Record):
         return {"current": None}
-    return {"current": strict_json.loads(render_record(current).encode())}
+    # Not the rendered record parsed again: that is one level deeper than a value may be.
+    value = strict_json.loads(current.value.encode())
+    return {"current": {**_names(current), "value": value}}
 
 
 def record_headers(record: Record) -> dict[str, str]:
@@ -121,17 +126,14 @@ def render_profile(player: str, fields: Mapping[str, str]) -> dict[str, str]:
     return {**further, "UserID": player, "PlayerName": fields.get(_NAME_OF_PLAYER, "")}
 
 
-def _render_names(record: Record) -> str:
-    names = strict_json.dumps(
-        {
-            "collection": record.key.collection,
-            "key": record.key.key,
-            "version": record.version,
-            "created_at": to_iso(record.created_at),
-            "updated_at": to_iso(record.updated_at),
-        }
-    )
-    return names[1:-1]
+def _names(record: Record) -> dict[str, object]:
+    return {
+        "collection": record.key.collection,
+        "key": record.key.key,
+        "version": record.version,
+        "created_at": to_iso(record.created_at),
+        "updated_at": to_iso(record.updated_at),
+    }
 
 
 def _header(headers: CIMultiDictProxy[str], name: str) -> str | None:

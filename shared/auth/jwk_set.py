@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
+from joserfc.util import base64_to_int
 
 from shared import strict_json
 from shared.strict_json import JsonValue
@@ -87,8 +87,9 @@ def _import(entry: Mapping[str, JsonValue]) -> RSAKey | ECKey | None:
     try:
         match entry.get("kty"), entry.get("alg"):
             case "RSA", "RS256":
-                rsa = RSAKey.import_key(_strings(entry, "kty", "n", "e"))
-                return rsa if _is_strong(rsa.public_key) else None
+                members = _strings(entry, "kty", "n", "e")
+                # Asked first: the library would take a weak key, and complain on stderr.
+                return RSAKey.import_key(members) if _is_strong(members) else None
             case "EC", "ES256" if entry.get("crv") == "P-256":
                 return ECKey.import_key(_strings(entry, "kty", "crv", "x", "y"))
             case _:
@@ -105,5 +106,6 @@ def _strings(entry: Mapping[str, JsonValue], *names: str) -> dict[str, str | lis
     return cast(dict[str, str | list[str]], values)
 
 
-def _is_strong(key: RSAPublicKey) -> bool:
-    return key.key_size >= _SMALLEST_RSA_BITS and key.public_numbers().e >= _SMALLEST_RSA_EXPONENT
+def _is_strong(rsa: Mapping[str, str | list[str]]) -> bool:
+    modulus, exponent = base64_to_int(str(rsa["n"])), base64_to_int(str(rsa["e"]))
+    return modulus.bit_length() >= _SMALLEST_RSA_BITS and exponent >= _SMALLEST_RSA_EXPONENT

@@ -99,12 +99,10 @@ class JwksClient:
         self._attempted_at = self._clock.monotonic()
         try:
             keys = parse_jwk_set(await self._fetch())
-        except (errors.Unavailable, InvalidJwkSet) as error:
+        except Exception as error:  # noqa: BLE001 - a bug of ours, too, must back off
             self._failures += 1
             _FETCHES.labels(reason, "failed").inc()
-            # Services start together, so the first failures say nothing yet.
-            log = _log.warning if self._failures >= _WORRYING else _log.info
-            log("jwks.fetch_failed", reason=reason, error=str(error))
+            self._report(reason, error)
             return False
         self._keys = keys
         self._fetched_at = self._clock.monotonic()
@@ -112,6 +110,14 @@ class JwksClient:
         _FETCHES.labels(reason, "ok").inc()
         _LAST_SUCCESS.set(self._clock.now().timestamp())
         return True
+
+    def _report(self, reason: str, error: Exception) -> None:
+        if not isinstance(error, errors.Unavailable | InvalidJwkSet):
+            _log.exception("jwks.fetch_failed", reason=reason, exc_info=error)
+            return
+        # Services start together, so the first failures say nothing yet.
+        log = _log.warning if self._failures >= _WORRYING else _log.info
+        log("jwks.fetch_failed", reason=reason, error=str(error))
 
     def _landed(self, _task: "asyncio.Task[bool]") -> None:
         self._in_flight = None

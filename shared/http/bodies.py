@@ -21,7 +21,7 @@ async def read_json(request: web.Request) -> JsonValue:
     """Any JSON value. A missing Content-Type counts as JSON, another one does not."""
     if request.content_type not in ("application/json", _UNSET):
         raise web.HTTPUnsupportedMediaType
-    return _parse(await request.read())
+    return _parse(await _read(request))
 
 
 async def read_object(request: web.Request) -> "Fields":
@@ -34,7 +34,7 @@ async def read_object(request: web.Request) -> "Fields":
 async def read_form(request: web.Request) -> "Fields":
     if request.content_type != _FORM:
         raise web.HTTPUnsupportedMediaType
-    return Fields(_unique(_parse_form(await request.read())))
+    return Fields(_unique(_parse_form(await _read(request))))
 
 
 def read_query(request: web.Request) -> "Fields":
@@ -96,6 +96,13 @@ class Fields:
 
 def _quote(name: str) -> str:
     return f"`{name}`"
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except ConnectionResetError:  # a client that is gone is no bug of ours
+        raise errors.InvalidRequest("the body is broken off") from None
 
 
 def _parse(raw: bytes) -> JsonValue:

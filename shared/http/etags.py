@@ -25,14 +25,10 @@ def parse_versions(header: str) -> frozenset[int] | None:
         return None
     if len(header) > _LONGEST:
         raise errors.InvalidRequest("the entity tag header is too long")
-    versions = set()
-    for part in header.split(","):
-        tag = part.strip()
-        match = _TAG.fullmatch(tag)
-        if match is None:
-            raise errors.InvalidRequest(
-                'entity tags are written with double quotes, as in "7", or are * alone'
-            )
-        if _VERSION.fullmatch(match[1]) and not tag.startswith("W/"):
-            versions.add(int(match[1]))
-    return frozenset(versions)
+    if not _LIST.fullmatch(header):
+        raise errors.InvalidRequest(
+            'entity tags are written with double quotes, as in "7", or are * alone'
+        )
+    return frozenset(
+        int(tag) for weak, tag in re.findall(_TAG, header) if not weak and _VERSION.fullmatch(tag)
+    )

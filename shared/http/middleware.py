@@ -56,7 +56,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         _log.info(
             "request",
             method=request.method,
-            path=request.path,
+            path=request.rel_url.raw_path,  # percent-encoded: no control character in a log line
             status=status,
             ms=round(elapsed * 1000, 2),
         )

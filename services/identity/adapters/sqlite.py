@@ -19,7 +19,7 @@ MIGRATIONS = (
     """
     CREATE TABLE sessions (
         session_id TEXT PRIMARY KEY,
-        user_id TEXT NOT NULL REFERENCES accounts (user_id),
+        user_id TEXT NOT NULL,
         device TEXT,
         counter INTEGER NOT NULL,
         created_at INTEGER NOT NULL,
@@ -81,14 +81,14 @@ class SqliteSessionStore:
             to_millis(session.refreshed_at),
             to_millis(session.idle_expires_at),
             to_millis(session.absolute_expires_at),
+            None if session.ended_at is None else to_millis(session.ended_at),
+            session.ended_reason,
         )
 
         def insert(connection: sqlite3.Connection) -> None:
             try:
                 connection.execute(
-                    "INSERT INTO sessions (session_id, user_id, device, counter, created_at,"
-                    " refreshed_at, idle_expires_at, absolute_expires_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    f"INSERT INTO sessions ({_SESSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - a constant
                     row,
                 )
             except sqlite3.IntegrityError:

@@ -1,0 +1,516 @@
+"""What every store of records promises."""
+
+import asyncio
+import json
+import string
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.player_data.models import (
+    LARGEST_VALUE,
+    Page,
+    Precondition,
+    Record,
+    RecordKey,
+    check_name,
+)
+from services.player_data.ports import RecordStore
+from shared import errors
+
+ALICE = "a" * 32
+BOB = "b" * 32
+KEY = RecordKey(ALICE, "saves", "slot1")
+ALPHABET = "".join(sorted(string.ascii_letters + string.digits + "._~:@-"))
+
+T0 = datetime(2026, 10, 25, 0, 59, 59, 1000, tzinfo=UTC)
+T1 = T0 + timedelta(milliseconds=1)
+T2 = T0 + timedelta(hours=1)
+T3 = T0 + timedelta(days=4000)
+
+
+async def put(
+    store: RecordStore,
+    key: RecordKey = KEY,
+    value: str = "1",
+    *,
+    precondition: Precondition = Precondition.ALWAYS,
+    now: datetime = T0,
+) -> Record:
+    return await store.put(key, value, precondition=precondition, now=now)
+
+
+async def delete(
+    store: RecordStore,
+    key: RecordKey = KEY,
+    *,
+    precondition: Precondition = Precondition.ALWAYS,
+    now: datetime = T0,
+) -> Record | None:
+    return await store.delete(key, precondition=precondition, now=now)
+
+
+async def fill(store: RecordStore, *keys: RecordKey) -> None:
+    for key in keys:
+        await put(store, key)
+
+
+async def page(
+    store: RecordStore,
+    *,
+    player: str = ALICE,
+    collection: str | None = None,
+    prefix: str = "",
+    after: RecordKey | None = None,
+    limit: int = 100,
+) -> Page:
+    return await store.list(player, collection=collection, prefix=prefix, after=after, limit=limit)
+
+
+async def walk(
+    store: RecordStore,
+    *,
+    collection: str | None = None,
+    prefix: str = "",
+    limit: int = 100,
+    between: Callable[[], Awaitable[object]] | None = None,
+) -> list[list[RecordKey]]:
+    """The keys of every page, `between` done once after the first."""
+    pages = [await page(store, collection=collection, prefix=prefix, limit=limit)]
+    if between is not None:
+        await between()
+    while (after := pages[-1].next_after) is not None:
+        pages.append(
+            await page(store, collection=collection, prefix=prefix, after=after, limit=limit)
+        )
+    return [[record.key for record in one.records] for one in pages]
+
+
+def in_saves(*names: str) -> list[RecordKey]:
+    return [RecordKey(ALICE, "saves", name) for name in names]
+
+
+async def absent(store: RecordStore) -> int:
+    """The last version of a key that was never written."""
+    await put(store, RecordKey(ALICE, "saves", "another"))
+    return 0
+
+
+async def present(store: RecordStore) -> int:
+    return (await put(store)).version
+
+
+async def deleted(store: RecordStore) -> int:
+    last = await put(store)
+    await delete(store)
+    return last.version + 1
+
+
+STATES = {"absent": absent, "present": present, "deleted": deleted}
+# Versions are 0 (absent), 1 (present), 2 (deleted).
+ADMITTED = {
+    "always": (Precondition.ALWAYS, {"absent", "present", "deleted"}),
+    "absent": (Precondition.ABSENT, {"absent", "deleted"}),
+    "exists": (Precondition.EXISTS, {"present"}),
+    "at the current version": (Precondition.at(1), {"present"}),
+    "at the version of the deletion": (Precondition.at(2), set()),
+    "at no version ever": (Precondition.at(0), set()),
+    "at one of several": (Precondition.at(7, 1, 9), {"present"}),
+    "at none of several": (Precondition.at(7, 8, 9), set()),
+    "at an empty list": (Precondition.at(), set()),
+    "at a version or absent": (
+        Precondition(frozenset({1}), may_be_absent=True),
+        {"absent", "present", "deleted"},
+    ),
+}
+CASES = [
+    (precondition, state, state in admitted)
+    for precondition, admitted in ADMITTED.values()
+    for state in STATES
+]
+CASE_IDS = [f"{kind}-{state}" for kind in ADMITTED for state in STATES]
+HOLDS = [case[:2] for case in CASES if case[2]]
+HOLD_IDS = [name for name, case in zip(CASE_IDS, CASES, strict=True) if case[2]]
+FAILS = [case[:2] for case in CASES if not case[2]]
+FAIL_IDS = [name for name, case in zip(CASE_IDS, CASES, strict=True) if not case[2]]
+
+
+class RecordReadContract:
+    """What comes back is what was written, where it was written."""
+
+    async def test_an_unknown_record_is_none(self, store: RecordStore) -> None:
+        await put(store, RecordKey(ALICE, "saves", "slot2"))
+        assert await store.get(KEY) is None
+
+    async def test_a_first_put_makes_version_1(self, store: RecordStore) -> None:
+        record = await put(store, value='{"level":1}', now=T1)
+        assert record == Record(KEY, '{"level":1}', 1, created_at=T1, updated_at=T1)
+
+    async def test_get_answers_what_put_answered(self, store: RecordStore) -> None:
+        await put(store, now=T1)
+        record = await put(store, value="2", now=T3)
+        assert await store.get(KEY) == record
+
+    async def test_created_at_stays_and_updated_at_moves_when_a_record_is_replaced(
+        self, store: RecordStore
+    ) -> None:
+        await put(store, now=T0)
+        await put(store, now=T1)
+        record = await put(store, now=T2)
+        assert (record.created_at, record.updated_at) == (T0, T2)
+
+    async def test_created_at_is_that_of_the_last_creation(self, store: RecordStore) -> None:
+        await put(store, now=T0)
+        await delete(store, now=T1)
+        record = await put(store, now=T2)
+        assert (record.created_at, record.updated_at) == (T2, T2)
+
+    async def test_every_moment_comes_back_in_utc(self, store: RecordStore) -> None:
+        await put(store)
+        found = await store.get(KEY)
+        assert found is not None
+        assert (found.created_at.tzinfo, found.updated_at.tzinfo) == (UTC, UTC)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "null",
+            '""',
+            "{}",
+            '{"b":1,"a":[1.50,1e2,-0.0]}',
+            json.dumps("Zoë 日本 🎮 \U0010ffff \u2028", ensure_ascii=False),
+            json.dumps("\x00\x1f\x7f'\";--%_"),
+            "18446744073709551615",
+        ],
+    )
+    async def test_a_value_comes_back_to_the_letter(self, store: RecordStore, value: str) -> None:
+        await put(store, value=value)
+        found = await store.get(KEY)
+        assert found is not None
+        assert found.value == value
+
+    @pytest.mark.parametrize("character", ["x", "🎮"])
+    async def test_the_largest_value_comes_back_whole(
+        self, store: RecordStore, character: str
+    ) -> None:
+        text = character * ((LARGEST_VALUE - 2) // len(character.encode()))
+        await put(store, value=f'"{text}"')
+        found = await store.get(KEY)
+        assert found is not None
+        assert found.value == f'"{text}"'
+
+    @pytest.mark.parametrize(
+        "name",
+        [ALPHABET, "-", "_", "0", "...", "~" * 128, "z" * 128, "me", "A:b@c~d"],
+    )
+    async def test_every_allowed_name_is_a_key_and_a_collection(
+        self, store: RecordStore, name: str
+    ) -> None:
+        check_name(name, "name")
+        key = RecordKey(ALICE, name, name)
+        record = await put(store, key)
+        assert await store.get(key) == record
+        assert (await page(store, collection=name)).records == [record]
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (RecordKey(ALICE, "saves", "slot"), RecordKey(ALICE, "saves", "SLOT")),
+            (RecordKey(ALICE, "saves", "slot"), RecordKey(ALICE, "Saves", "slot")),
+            (RecordKey(ALICE, "saves", "1"), RecordKey(ALICE, "saves", "01")),
+            (RecordKey(ALICE, "a:b", "c"), RecordKey(ALICE, "a", "b:c")),
+            (RecordKey(ALICE, "a-b", "c"), RecordKey(ALICE, "a", "b-c")),
+            (RecordKey(ALICE, "ab", "c"), RecordKey(ALICE, "a", "bc")),
+            (RecordKey(ALICE, "saves", "slot"), RecordKey(BOB, "saves", "slot")),
+            (RecordKey("a", "saves", "slot"), RecordKey("a:saves", "saves", "slot")),
+        ],
+    )
+    async def test_two_keys_never_meet(
+        self, store: RecordStore, one: RecordKey, other: RecordKey
+    ) -> None:
+        record = await put(store, one)
+        await put(store, other, "2")
+        await delete(store, other)
+        assert await store.get(one) == record
+        assert await store.get(other) is None
+
+
+class RecordWriteContract:
+    """Versions, preconditions, races."""
+
+    async def test_each_put_makes_the_next_version(self, store: RecordStore) -> None:
+        assert [(await put(store)).version for _ in range(5)] == [1, 2, 3, 4, 5]
+
+    async def test_a_deletion_counts_as_a_version(self, store: RecordStore) -> None:
+        versions = []
+        for _ in range(3):
+            versions.append((await put(store)).version)
+            await delete(store)
+        assert versions == [1, 3, 5]
+
+    async def test_versions_of_different_keys_are_independent(self, store: RecordStore) -> None:
+        for _ in range(3):
+            await put(store)
+        assert (await put(store, RecordKey(ALICE, "saves", "slot2"))).version == 1
+
+    async def test_delete_answers_the_record_that_was(self, store: RecordStore) -> None:
+        record = await put(store, value="7", now=T1)
+        assert await delete(store, now=T2) == record
+
+    async def test_a_deleted_record_is_gone(self, store: RecordStore) -> None:
+        await put(store)
+        await delete(store)
+        assert await store.get(KEY) is None
+
+    @pytest.mark.parametrize("state", ["absent", "deleted"])
+    async def test_deleting_what_is_not_there_is_no_change(
+        self, store: RecordStore, state: str
+    ) -> None:
+        last_version = await STATES[state](store)
+        assert await delete(store) is None
+        assert (await put(store)).version == last_version + 1
+
+    async def test_a_refused_put_counts_no_version(self, store: RecordStore) -> None:
+        await put(store)
+        for _ in range(3):
+            with pytest.raises(errors.VersionConflict):
+                await put(store, precondition=Precondition.ABSENT)
+        assert (await put(store)).version == 2
+
+    @pytest.mark.parametrize(("precondition", "state"), HOLDS, ids=HOLD_IDS)
+    async def test_a_put_whose_precondition_holds_makes_the_next_version(
+        self, store: RecordStore, precondition: Precondition, state: str
+    ) -> None:
+        last_version = await STATES[state](store)
+        record = await put(store, value='"new"', precondition=precondition, now=T2)
+        assert (record.version, record.value) == (last_version + 1, '"new"')
+        assert await store.get(KEY) == record
+
+    @pytest.mark.parametrize(("precondition", "state"), FAILS, ids=FAIL_IDS)
+    async def test_a_put_whose_precondition_fails_carries_the_current_record_and_changes_nothing(
+        self, store: RecordStore, precondition: Precondition, state: str
+    ) -> None:
+        await STATES[state](store)
+        current = await store.get(KEY)
+        with pytest.raises(errors.VersionConflict) as conflict:
+            await put(store, value='"new"', precondition=precondition, now=T2)
+        assert conflict.value.current == current
+        assert await store.get(KEY) == current
+
+    @pytest.mark.parametrize(("precondition", "state"), HOLDS, ids=HOLD_IDS)
+    async def test_a_delete_whose_precondition_holds_leaves_no_record(
+        self, store: RecordStore, precondition: Precondition, state: str
+    ) -> None:
+        await STATES[state](store)
+        current = await store.get(KEY)
+        assert await delete(store, precondition=precondition, now=T2) == current
+        assert await store.get(KEY) is None
+
+    @pytest.mark.parametrize(("precondition", "state"), FAILS, ids=FAIL_IDS)
+    async def test_a_delete_whose_precondition_fails_carries_the_current_record_and_changes_nothing(
+        self, store: RecordStore, precondition: Precondition, state: str
+    ) -> None:
+        last_version = await STATES[state](store)
+        current = await store.get(KEY)
+        with pytest.raises(errors.VersionConflict) as conflict:
+            await delete(store, precondition=precondition, now=T2)
+        assert conflict.value.current == current
+        assert await store.get(KEY) == current
+        assert (await put(store)).version == last_version + 1
+
+    async def test_a_stale_version_carries_the_record_of_the_winner(
+        self, store: RecordStore
+    ) -> None:
+        seen = await put(store)
+        winner = await put(store, value='"winner"', precondition=Precondition.at(seen.version))
+        with pytest.raises(errors.VersionConflict) as conflict:
+            await put(store, value='"loser"', precondition=Precondition.at(seen.version))
+        assert conflict.value.current == winner
+
+    async def test_a_version_does_not_hold_for_the_record_that_came_after_a_deletion(
+        self, store: RecordStore
+    ) -> None:
+        seen = await put(store)
+        await delete(store)
+        again = await put(store, value='"again"')
+        with pytest.raises(errors.VersionConflict) as conflict:
+            await put(store, value='"late"', precondition=Precondition.at(seen.version))
+        assert conflict.value.current == again
+
+    @pytest.mark.parametrize("state", list(STATES))
+    async def test_of_20_racing_writers_who_saw_the_same_exactly_one_wins(
+        self, store: RecordStore, state: str
+    ) -> None:
+        last_version = await STATES[state](store)
+        current = await store.get(KEY)
+        seen = Precondition.at(current.version) if current else Precondition.ABSENT
+        outcomes = await asyncio.gather(
+            *(put(store, value=str(number), precondition=seen) for number in range(20)),
+            return_exceptions=True,
+        )
+        winners = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+        losers = [outcome for outcome in outcomes if isinstance(outcome, errors.VersionConflict)]
+        assert (len(winners), len(losers)) == (1, 19)
+        assert winners[0].version == last_version + 1
+        assert await store.get(KEY) == winners[0]
+        assert {loser.current for loser in losers} == {winners[0]}
+
+    async def test_of_a_racing_put_and_delete_who_saw_the_same_exactly_one_wins(
+        self, store: RecordStore
+    ) -> None:
+        for _ in range(10):
+            seen = Precondition.at((await put(store)).version)
+            outcomes = await asyncio.gather(
+                put(store, value='"put"', precondition=seen),
+                delete(store, precondition=seen),
+                return_exceptions=True,
+            )
+            losers = [one for one in outcomes if isinstance(one, errors.VersionConflict)]
+            assert len(losers) == 1
+
+    async def test_20_parallel_writes_without_precondition_make_20_versions(
+        self, store: RecordStore
+    ) -> None:
+        records = await asyncio.gather(*(put(store, value=str(number)) for number in range(20)))
+        assert sorted(record.version for record in records) == list(range(1, 21))
+        last = max(records, key=lambda record: record.version)
+        assert await store.get(KEY) == last
+
+
+class RecordListContract:
+    """Order, prefix, pages, walks."""
+
+    async def test_a_player_without_records_has_one_empty_page(self, store: RecordStore) -> None:
+        await put(store, RecordKey(BOB, "saves", "slot1"))
+        assert await page(store) == Page([], None)
+
+    async def test_a_list_answers_records_as_get_does(self, store: RecordStore) -> None:
+        await put(store, value='{"a":"ü"}', now=T0)
+        record = await put(store, value='{"a":"é"}', now=T3)
+        assert await page(store) == Page([record], None)
+
+    async def test_keys_are_in_the_order_of_their_code_points(self, store: RecordStore) -> None:
+        keys = in_saves(*sorted({*ALPHABET, "10", "9", "ab", "aB", "a.b", "a~b", "..."} - {"."}))
+        await fill(store, *reversed(keys))
+        assert await walk(store, collection="saves") == [keys]
+
+    async def test_collections_come_one_after_the_other_whatever_follows_their_name(
+        self, store: RecordStore
+    ) -> None:
+        collections = sorted(["a", "a-", "a-b", "a.b", "a:b", "a@b", "a~", "aa", "A", "b"])
+        keys = [
+            RecordKey(ALICE, collection, key) for collection in collections for key in ("-", "~")
+        ]
+        await fill(store, *reversed(keys))
+        assert await walk(store, limit=3) == [keys[i : i + 3] for i in range(0, len(keys), 3)]
+
+    async def test_a_collection_is_listed_without_the_others(self, store: RecordStore) -> None:
+        for collection in ("save", "saves", "saves-", "savesA", "Saves", "t"):
+            await put(store, RecordKey(ALICE, collection, "k"))
+        assert await walk(store, collection="saves") == [in_saves("k")]
+
+    @pytest.mark.parametrize(
+        ("prefix", "expected"),
+        [
+            ("a", ["a", "a-b", "a.b", "a_b", "aa", "ab", "a~", "a~~"]),
+            ("a_", ["a_b"]),
+            ("a.", ["a.b"]),
+            ("a~", ["a~", "a~~"]),
+            ("A", ["A"]),
+            ("ab", ["ab"]),
+            ("abc", []),
+            ("", ["A", "a", "a-b", "a.b", "a_b", "aa", "ab", "a~", "a~~", "b"]),
+        ],
+    )
+    async def test_a_prefix_is_taken_to_the_letter(
+        self, store: RecordStore, prefix: str, expected: list[str]
+    ) -> None:
+        await fill(store, *in_saves("A", "a", "a-b", "a.b", "a_b", "aa", "ab", "a~", "a~~", "b"))
+        assert await walk(store, collection="saves", prefix=prefix) == [in_saves(*expected)]
+
+    async def test_a_prefix_holds_on_every_page(self, store: RecordStore) -> None:
+        await fill(store, *in_saves("a", "b1", "b2", "b3", "c"))
+        pages = await walk(store, collection="saves", prefix="b", limit=2)
+        assert pages == [in_saves("b1", "b2"), in_saves("b3")]
+
+    async def test_pages_of_one_record_hold_every_record_once(self, store: RecordStore) -> None:
+        keys = [RecordKey(ALICE, collection, key) for collection in "ab" for key in "xyz"]
+        await fill(store, *keys)
+        assert await walk(store, limit=1) == [[key] for key in keys]
+
+    async def test_a_page_that_holds_exactly_all_has_no_successor(self, store: RecordStore) -> None:
+        await fill(store, *in_saves("a", "b", "c"))
+        assert (await page(store, limit=3)).next_after is None
+
+    async def test_a_page_that_lacks_one_record_has_a_successor(self, store: RecordStore) -> None:
+        await fill(store, *in_saves("a", "b", "c", "d"))
+        assert (await page(store, limit=3)).next_after == in_saves("c")[0]
+
+    async def test_a_page_after_the_last_record_is_empty(self, store: RecordStore) -> None:
+        await fill(store, *in_saves("a", "b"))
+        assert await page(store, after=in_saves("b")[0]) == Page([], None)
+
+    async def test_a_page_may_start_after_a_key_that_does_not_exist(
+        self, store: RecordStore
+    ) -> None:
+        await fill(store, *in_saves("a", "c"))
+        found = await page(store, collection="saves", after=in_saves("b")[0])
+        assert [record.key for record in found.records] == in_saves("c")
+
+    async def test_deleted_records_are_not_listed_and_fill_no_page(
+        self, store: RecordStore
+    ) -> None:
+        keys = in_saves(*"abcdef")
+        await fill(store, *keys)
+        for key in keys[1:5]:
+            await delete(store, key)
+        assert await walk(store, limit=2) == [[keys[0], keys[5]]]
+
+    async def test_a_record_that_was_written_again_is_listed_again(
+        self, store: RecordStore
+    ) -> None:
+        await put(store)
+        await delete(store)
+        record = await put(store)
+        assert await page(store) == Page([record], None)
+
+    async def test_a_walk_survives_the_deletion_of_the_record_that_it_stands_on(
+        self, store: RecordStore
+    ) -> None:
+        keys = in_saves("a", "b", "c", "d")
+        await fill(store, *keys)
+        pages = await walk(store, limit=2, between=lambda: delete(store, keys[1]))
+        assert pages == [keys[:2], keys[2:]]
+
+    async def test_a_walk_sees_every_lasting_record_once_whatever_is_written_meanwhile(
+        self, store: RecordStore
+    ) -> None:
+        keys = in_saves(*"bdfhjl")
+        await fill(store, *keys)
+
+        async def meddle() -> None:
+            await fill(store, *in_saves("a", "c", "e", "k", "m"))  # before and behind the walk
+            await put(store, keys[0], "2")
+            await put(store, keys[5], "2")
+            await delete(store, keys[3])
+
+        seen = [key for one in await walk(store, limit=2, between=meddle) for key in one]
+        lasting = [key for key in keys if key != keys[3]]
+        assert [key for key in seen if key in lasting] == lasting
+        assert seen == sorted(set(seen), key=lambda key: key.key)
+
+    @pytest.mark.parametrize("other", [BOB, "a", "a" * 31 + "0", "a" * 33])
+    async def test_a_player_never_sees_the_records_of_another(
+        self, store: RecordStore, other: str
+    ) -> None:
+        await put(store)
+        record = await put(store, RecordKey(other, "saves", "slot1"), "2")
+        assert await page(store, player=other) == Page([record], None)
+        assert await page(store, player=other, collection="saves", prefix="s") == Page(
+            [record], None
+        )
+
+
+class RecordStoreContract(RecordReadContract, RecordWriteContract, RecordListContract):
+    """Subclasses provide the fixture `store`, empty."""

@@ -1,0 +1,172 @@
+"""A dict that behaves as every store of records promises, and any sequence of calls on both."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from services.player_data.models import Page, Precondition, Record, RecordKey
+from services.player_data.ports import RecordStore
+from shared import errors
+
+OpenStore = Callable[[], AbstractAsyncContextManager[RecordStore]]
+
+PLAYERS = ["a" * 32, "a" * 31 + "b"]
+COLLECTIONS = ["a", "a-b", "aa"]
+KEYS = ["a", "a_", "aB", "b", "~"]
+
+keys = st.builds(
+    RecordKey, st.sampled_from(PLAYERS), st.sampled_from(COLLECTIONS), st.sampled_from(KEYS)
+)
+preconditions = st.one_of(
+    st.sampled_from([Precondition.ALWAYS, Precondition.ABSENT, Precondition.EXISTS]),
+    st.builds(
+        Precondition,
+        st.frozensets(st.integers(min_value=1, max_value=6), max_size=4),
+        may_be_absent=st.booleans(),
+    ),
+)
+
+
+@dataclass
+class Model:
+    """The promise, in the plainest words."""
+
+    records: dict[RecordKey, Record] = field(default_factory=dict)
+    versions: dict[RecordKey, int] = field(default_factory=dict)
+
+    def put(
+        self, key: RecordKey, value: str, precondition: Precondition, now: datetime
+    ) -> Record | errors.VersionConflict:
+        current = self.records.get(key)
+        if not precondition.admits(current):
+            return errors.VersionConflict(current=current)
+        self.versions[key] = self.versions.get(key, 0) + 1
+        created_at = current.created_at if current else now
+        self.records[key] = Record(key, value, self.versions[key], created_at, now)
+        return self.records[key]
+
+    def delete(
+        self, key: RecordKey, precondition: Precondition
+    ) -> Record | errors.VersionConflict | None:
+        current = self.records.get(key)
+        if not precondition.admits(current):
+            return errors.VersionConflict(current=current)
+        if current is not None:
+            self.versions[key] += 1
+            del self.records[key]
+        return current
+
+    def list(
+        self,
+        player: str,
+        *,
+        collection: str | None,
+        prefix: str,
+        after: RecordKey | None,
+        limit: int,
+    ) -> Page:
+        start = (after.collection, after.key) if after else ("", "")
+        found = sorted(
+            (
+                record
+                for key, record in self.records.items()
+                if key.player == player
+                and collection in (None, key.collection)
+                and key.key.startswith(prefix)
+                and (key.collection, key.key) > start
+            ),
+            key=lambda record: (record.key.collection, record.key.key),
+        )
+        return Page(found[:limit], found[limit - 1].key if len(found) > limit else None)
+
+
+class RecordStoreMachine(RuleBasedStateMachine):
+    """Every answer of the store is the model's. Give each run an empty store of its own."""
+
+    def __init__(self, open_store: OpenStore) -> None:
+        super().__init__()
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.model = Model()
+        self.runner = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.store = self.runner.run(self.stack.enter_async_context(open_store()))
+
+    def teardown(self) -> None:
+        self.runner.run(self.stack.aclose())
+        self.runner.close()
+
+    @rule(key=keys, value=st.integers(0, 9).map(str), precondition=preconditions)
+    def put(self, key: RecordKey, value: str, precondition: Precondition) -> None:
+        self.now += timedelta(milliseconds=1)
+
+        async def write() -> Record:
+            return await self.store.put(key, value, precondition=precondition, now=self.now)
+
+        expected = self.model.put(key, value, precondition, self.now)
+        try:
+            same(self.runner.run(write()), expected)
+        except errors.VersionConflict as conflict:
+            same(conflict, expected)
+
+    @rule(key=keys, precondition=preconditions)
+    def delete(self, key: RecordKey, precondition: Precondition) -> None:
+        self.now += timedelta(milliseconds=1)
+
+        async def write() -> Record | None:
+            return await self.store.delete(key, precondition=precondition, now=self.now)
+
+        expected = self.model.delete(key, precondition)
+        try:
+            same(self.runner.run(write()), expected)
+        except errors.VersionConflict as conflict:
+            same(conflict, expected)
+
+    @rule(key=keys)
+    def get(self, key: RecordKey) -> None:
+        async def read() -> Record | None:
+            return await self.store.get(key)
+
+        assert self.runner.run(read()) == self.model.records.get(key)
+
+    @rule(
+        start=keys,
+        from_start=st.booleans(),
+        whole_player=st.booleans(),
+        prefix=st.sampled_from(["", "a", "a_", "c"]),
+        limit=st.integers(1, 4),
+    )
+    def list(
+        self,
+        start: RecordKey,
+        from_start: bool,  # noqa: FBT001 - Hypothesis passes by name
+        whole_player: bool,  # noqa: FBT001
+        prefix: str,
+        limit: int,
+    ) -> None:
+        collection = None if whole_player else start.collection
+        prefix = "" if whole_player else prefix
+        after = start if from_start else None
+
+        async def read() -> Page:
+            return await self.store.list(
+                start.player, collection=collection, prefix=prefix, after=after, limit=limit
+            )
+
+        expected = self.model.list(
+            start.player, collection=collection, prefix=prefix, after=after, limit=limit
+        )
+        assert self.runner.run(read()) == expected
+
+
+def same(actual: object, expected: object) -> None:
+    """Two conflicts are the same when they carry the same record."""
+    if isinstance(expected, errors.VersionConflict):
+        assert isinstance(actual, errors.VersionConflict), (actual, expected.current)
+        assert actual.current == expected.current
+    else:
+        assert actual == expected

@@ -1,0 +1,48 @@
+"""SQLite keeps the promises of every port that it stands behind, in a real file."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from services.identity.adapters.sqlite import MIGRATIONS as IDENTITY
+from services.identity.adapters.sqlite import SqliteAccountStore, SqliteSessionStore
+from services.player_data.adapters.sqlite import MIGRATIONS as PLAYER_DATA
+from services.player_data.adapters.sqlite import SqliteRecordStore
+from shared.sqlite import Database
+from tests.conformance.accounts import AccountStoreContract, account
+from tests.conformance.records import RecordStoreContract
+from tests.conformance.sessions import PLAYERS, SessionStoreContract
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path, migrations: Sequence[str]) -> AsyncIterator[Database]:
+    database = Database(path, migrations)
+    await database.open()
+    yield database
+    await database.close()
+
+
+class TestSqliteAccountStore(AccountStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[SqliteAccountStore]:
+        async with opened(tmp_path / "identity.db", IDENTITY) as database:
+            yield SqliteAccountStore(database)
+
+
+class TestSqliteSessionStore(SessionStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[SqliteSessionStore]:
+        async with opened(tmp_path / "identity.db", IDENTITY) as database:
+            accounts = SqliteAccountStore(database)
+            for user_id in PLAYERS:
+                await accounts.create(account(user_id))
+            yield SqliteSessionStore(database)
+
+
+class TestSqliteRecordStore(RecordStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[SqliteRecordStore]:
+        async with opened(tmp_path / "player_data.db", PLAYER_DATA) as database:
+            yield SqliteRecordStore(database)

@@ -1,0 +1,364 @@
+"""What a service gets that adds `trust` to its application, and nothing else."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from shared import errors
+from shared.auth.claims import Claims
+from shared.auth.jwk_set import VerificationKey
+from shared.auth.middleware import CLAIMS, authenticate, public, require_scope, trust
+from shared.auth.verifier import Expectations, TokenVerifier
+from shared.http.app import new_app
+from tests.support.clock import ManualClock
+from tests.support.issuer import AUDIENCE, ISSUER, Issuer, ec_key
+from tests.support.servers import Answer, send, serving
+
+CHAT = "playmesh:chat"
+
+
+async def hello(request: web.Request) -> web.Response:
+    return web.Response(text=request[CLAIMS].subject)
+
+
+@public
+async def about(request: web.Request) -> web.Response:
+    return web.Response(text="known" if request.get(CLAIMS) else "unknown")
+
+
+@require_scope("chat:admin")
+async def administrate(request: web.Request) -> web.Response:
+    return web.Response(text=request[CLAIMS].subject)
+
+
+def chat_service(app: web.Application, jwks_url: str, clock: ManualClock) -> web.Application:
+    app.router.add_get("/hello", hello)
+    app.router.add_get("/about", about)
+    app.router.add_post("/admin", administrate)
+    trust(app, issuer=ISSUER, service="chat", jwks_url=jwks_url, clock=clock)
+    return app
+
+
+@pytest.fixture
+async def chat(issuer: Issuer, clock: ManualClock) -> AsyncIterator[str]:
+    async with (
+        issuer.serving() as jwks_url,
+        serving(chat_service(web.Application(), jwks_url, clock)) as url,
+    ):
+        yield url
+
+
+@pytest.fixture
+async def mesh_chat(issuer: Issuer, clock: ManualClock) -> AsyncIterator[str]:
+    """The same service on the mesh's own application: with request ids."""
+    async with (
+        issuer.serving() as jwks_url,
+        serving(chat_service(new_app(largest_body=1000), jwks_url, clock)) as url,
+    ):
+        yield url
+
+
+def admin_token(issuer: Issuer, scope: str = "chat:admin") -> str:
+    return issuer.service_token("identity", audience=CHAT, scope=scope)
+
+
+async def get(url: str, path: str, *authorization: str, method: str = "GET") -> Answer:
+    lines = [f"{method} {path} HTTP/1.1", *(f"Authorization: {value}" for value in authorization)]
+    return await send(url, "\r\n".join(lines))
+
+
+# Players
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer   ", ""])
+async def test_a_player_is_known_by_a_token_after_bearer_in_any_case_or_bare(
+    chat: str, issuer: Issuer, scheme: str
+) -> None:
+    answer = await get(chat, "/hello", scheme + issuer.token())
+    assert (answer.status, answer.body) == (200, issuer.claims()["sub"].encode())
+
+
+HEADERS = {
+    "no header": [],
+    "empty": [""],
+    "scheme alone": ["Bearer"],
+    "garbage": ["\x80\xff garbage"],
+    "no token": ["Bearer garbage"],
+    "another scheme": ["Basic dXNlcjpwYXNz"],
+    "another scheme with a token": ["DPoP <token>"],
+    "two tokens": ["Bearer <token> <token>"],
+    "a list": ["Bearer <token>, Bearer <token>"],
+    "a list without spaces": ["<token>,<token>"],
+    "two headers": ["Bearer <token>", "Bearer <token>"],
+    "two headers and one of them empty": ["Bearer <token>", ""],
+    "scheme twice": ["Bearer Bearer <token>"],
+    "a tab": ["Bearer\t<token>"],
+    "parameter": ['Bearer token="<token>"'],
+    "percent": ["Bearer%20<token>"],
+    "expired": ["Bearer <expired>"],
+    "of a stranger": ["Bearer <stranger>"],
+    "for others": ["Bearer <other audience>"],
+    "of another type": ["Bearer <other type>"],
+    "huge": ["Bearer " + "A" * 8000],
+}
+
+
+def filled(authorization: str, issuer: Issuer) -> str:
+    issued = issuer.claims()["iat"]
+    tokens = {
+        "<token>": issuer.token(),
+        "<expired>": issuer.token(iat=issued - 2000, exp=issued - 1100),
+        "<stranger>": issuer.token(key=ec_key("key-1")),
+        "<other audience>": issuer.token(aud="other"),
+        "<other type>": issuer.token({"typ": "JWT"}),
+    }
+    for name, token in tokens.items():
+        authorization = authorization.replace(name, token)
+    return authorization
+
+
+@pytest.mark.parametrize("case", HEADERS)
+async def test_without_one_good_token_the_answer_is_401_and_tells_nothing_of_the_reason(
+    mesh_chat: str, issuer: Issuer, case: str
+) -> None:
+    answer = await get(mesh_chat, "/hello", *(filled(value, issuer) for value in HEADERS[case]))
+    assert answer.status == 401
+    assert answer.headers.getall("WWW-Authenticate") == ['Bearer error="invalid_token"']
+    assert answer.headers["Content-Type"] == "application/problem+json; charset=utf-8"
+    assert answer.json() == {
+        "type": "urn:playmesh:error:invalid_token",
+        "title": "The access token is missing or not valid",
+        "status": 401,
+        "detail": "The access token is missing or not valid",
+        "request_id": answer.headers["X-Request-Id"],
+    }
+
+
+async def test_all_refusals_are_the_same_bytes_but_for_the_request_id(
+    mesh_chat: str, issuer: Issuer
+) -> None:
+    bodies = set()
+    for values in HEADERS.values():
+        answer = await get(mesh_chat, "/hello", *(filled(value, issuer) for value in values))
+        bodies.add(answer.body.replace(answer.headers["X-Request-Id"].encode(), b""))
+    assert len(bodies) == 1
+
+
+async def test_an_application_of_any_kind_refuses_in_the_same_form(chat: str) -> None:
+    answer = await get(chat, "/hello")
+    assert (answer.status, answer.code) == (401, "invalid_token")
+    assert answer.json()["request_id"] is None
+
+
+async def test_a_token_in_the_query_is_no_token(chat: str, issuer: Issuer) -> None:
+    assert (await get(chat, f"/hello?access_token={issuer.token()}")).status == 401
+
+
+async def test_a_token_in_a_cookie_is_no_token(chat: str, issuer: Issuer) -> None:
+    answer = await send(chat, f"GET /hello HTTP/1.1\r\nCookie: Authorization={issuer.token()}")
+    assert answer.status == 401
+
+
+async def test_head_needs_a_token_as_get_does(chat: str, issuer: Issuer) -> None:
+    assert (await get(chat, "/hello", method="HEAD")).status == 401
+    assert (await get(chat, "/hello", issuer.token(), method="HEAD")).status == 200
+
+
+# Public routes and routes that are none
+
+
+@pytest.mark.parametrize("authorization", [[], ["Bearer garbage"], ["Bearer a", "Bearer b"]])
+async def test_on_a_public_route_no_token_is_looked_at(chat: str, authorization: list[str]) -> None:
+    answer = await get(chat, "/about", *authorization)
+    assert (answer.status, answer.body) == (200, b"unknown")
+
+
+async def test_on_a_public_route_a_good_token_makes_nobody_known(chat: str, issuer: Issuer) -> None:
+    assert (await get(chat, "/about", issuer.token())).body == b"unknown"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", "/hello/", 404), ("DELETE", "/hello", 405)],
+)
+async def test_what_is_not_there_is_not_there_for_anybody(
+    chat: str, issuer: Issuer, method: str, path: str, status: int
+) -> None:
+    assert (await get(chat, path, method=method)).status == status
+    assert (await get(chat, path, issuer.token(), method=method)).status == status
+
+
+# Services
+
+
+async def test_a_service_with_the_scope_passes(chat: str, issuer: Issuer) -> None:
+    token = admin_token(issuer, scope="chat:read chat:admin")
+    answer = await get(chat, "/admin", f"Bearer {token}", method="POST")
+    assert (answer.status, answer.body) == (200, b"service:identity")
+
+
+async def test_a_player_is_refused_where_a_scope_is_required_whatever_its_scopes(
+    chat: str, issuer: Issuer
+) -> None:
+    token = issuer.token(scope="chat:admin")
+    answer = await get(chat, "/admin", f"Bearer {token}", method="POST")
+    assert (answer.status, answer.code) == (403, "forbidden")
+    assert answer.json()["detail"] == "a service token with the scope chat:admin is required"
+
+
+@pytest.mark.parametrize("scope", ["chat", "chat:admins", "CHAT:ADMIN", "chat:read", "chat:admin,"])
+async def test_a_service_without_the_scope_is_refused(
+    chat: str, issuer: Issuer, scope: str
+) -> None:
+    token = admin_token(issuer, scope=scope)
+    answer = await get(chat, "/admin", f"Bearer {token}", method="POST")
+    assert (answer.status, answer.code) == (403, "forbidden")
+
+
+async def test_a_service_is_refused_on_a_player_s_route(chat: str, issuer: Issuer) -> None:
+    answer = await get(chat, "/hello", f"Bearer {admin_token(issuer)}")
+    assert (answer.status, answer.code) == (403, "forbidden")
+    assert answer.json()["detail"] == "a player's token is required"
+
+
+async def test_a_token_for_another_service_is_no_token(chat: str, issuer: Issuer) -> None:
+    token = issuer.service_token("identity", audience="playmesh:other", scope="chat:admin")
+    assert (await get(chat, "/admin", f"Bearer {token}", method="POST")).status == 401
+
+
+async def test_without_a_token_a_service_s_route_is_401_not_403(chat: str) -> None:
+    assert (await get(chat, "/admin", method="POST")).status == 401
+
+
+# Keys
+
+
+async def test_while_the_issuer_was_never_reached_the_answer_is_503_with_retry_after(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    issuer.status = 503
+    async with (
+        issuer.serving() as jwks_url,
+        serving(chat_service(web.Application(), jwks_url, clock)) as url,
+    ):
+        answer = await get(url, "/hello", f"Bearer {issuer.token()}")
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert answer.headers["Retry-After"] == "1"
+    assert "WWW-Authenticate" not in answer.headers
+
+
+async def test_while_nobody_listens_at_the_issuer_the_answer_is_503(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    async with issuer.serving() as jwks_url:
+        pass
+    async with serving(chat_service(web.Application(), jwks_url, clock)) as url:
+        assert (await get(url, "/hello", issuer.token())).status == 503
+        assert (await get(url, "/about")).status == 200
+
+
+async def test_a_warm_service_serves_on_while_the_issuer_is_down(
+    chat: str, issuer: Issuer, clock: ManualClock
+) -> None:
+    assert (await get(chat, "/hello", issuer.token())).status == 200
+    issuer.status = 503
+    clock.advance(3600)
+    assert (await get(chat, "/hello", issuer.token())).status == 200
+
+
+async def test_a_rotated_key_is_accepted_with_its_first_token(
+    chat: str, issuer: Issuer, clock: ManualClock
+) -> None:
+    assert (await get(chat, "/hello", issuer.token())).status == 200
+    issuer.key = ec_key("key-2")
+    issuer.published.append(issuer.key)
+    clock.advance(30)
+    assert (await get(chat, "/hello", issuer.token())).status == 200
+
+
+async def test_a_hundred_first_requests_at_once_cost_the_issuer_one(
+    chat: str, issuer: Issuer
+) -> None:
+    headers = {"Authorization": f"Bearer {issuer.token()}"}
+    async with aiohttp.ClientSession(chat, headers=headers) as session:
+
+        async def status() -> int:
+            async with session.get("/hello") as response:
+                return response.status
+
+        assert await asyncio.gather(*(status() for _ in range(100))) == [200] * 100
+    assert issuer.requests == 1
+
+
+async def test_the_set_is_looked_for_at_the_issuer_s_well_known_place(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    well_known = web.Application()
+
+    async def serve_set(_request: web.Request) -> web.Response:
+        return web.Response(body=issuer.jwk_set())
+
+    well_known.router.add_get("/.well-known/jwks.json", serve_set)
+    async with serving(well_known) as issuer_url:
+        app = web.Application()
+        app.router.add_get("/hello", hello)
+        trust(app, issuer=issuer_url, service="chat", clock=clock)
+        async with serving(app) as url:
+            assert (await get(url, "/hello", issuer.token(iss=issuer_url))).status == 200
+            assert (await get(url, "/hello", issuer.token())).status == 401
+
+
+# Whatever fails
+
+
+class BrokenKeys:
+    def __init__(self, failure: Exception) -> None:
+        self.failure = failure
+
+    async def key(self, key_id: str) -> VerificationKey | None:  # noqa: ARG002 - the port's
+        raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (errors.Unavailable(), 503),
+        (errors.NotFound(), 404),
+        (LookupError("a bug"), 500),
+        (TimeoutError(), 500),
+    ],
+)
+async def test_a_failure_during_verification_lets_nobody_through(
+    issuer: Issuer, clock: ManualClock, failure: Exception, status: int
+) -> None:
+    reached: list[Claims | None] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        reached.append(request.get(CLAIMS))
+        return web.Response()
+
+    expectations = Expectations(
+        issuer=ISSUER,
+        player_audience=AUDIENCE,
+        service_audience=CHAT,
+        longest_lifetime=clock.now() - clock.now(),
+    )
+    app = new_app(largest_body=1000)
+    app.router.add_get("/hello", handler)
+    app.middlewares.append(authenticate(TokenVerifier(BrokenKeys(failure), expectations, clock)))
+    async with serving(app) as url:
+        answer = await get(url, "/hello", issuer.token())
+    assert answer.status == status
+    assert reached == []
+    assert b"a bug" not in answer.body
+
+
+async def test_the_answer_never_shows_the_token(mesh_chat: str, issuer: Issuer) -> None:
+    token = issuer.token(aud="other")
+    answer = await get(mesh_chat, "/hello", f"Bearer {token}")
+    shown = answer.body.decode() + json.dumps(dict(answer.headers))
+    assert not any(part in shown for part in token.split("."))

@@ -1,0 +1,321 @@
+"""Every route of identity against requests that no client of ours sends."""
+
+import copy
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import pytest_asyncio
+
+from services.identity.app import create_app, create_signer
+from services.identity.settings import Settings
+from tests.service.conftest import QUICK_KEYS
+from tests.support import apps
+from tests.support.apps import RunningIdentity
+from tests.support.clock import ManualClock
+from tests.support.servers import send
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+SECRET = "A" * 43
+LOGIN = {
+    "provider": "guest",
+    "credential": {"user_id": "0" * 32, "guest_secret": SECRET},
+    "device": {"name": "phone"},
+}
+TOKEN_REQUEST = {
+    "grant_type": "client_credentials",
+    "client_id": "operator",
+    "client_secret": SECRET,
+    "resource": "playmesh:keyrotator",
+    "scope": "keys:rotate",
+}
+GUEST = {"user_id": "0" * 32, "guest_secret": SECRET}
+REFRESH = {"refresh_token": "r1.x"}
+
+TAKES_JSON: dict[str, Mapping[str, Any]] = {
+    "/v1/guests": {"device": {"name": "phone"}},
+    "/v1/sessions": LOGIN,
+    "/v1/sessions/refresh": REFRESH,
+    "/login-as-guest": GUEST,
+    "//login-as-guest": GUEST,
+    "/refresh-access-token": REFRESH,
+    "//refresh-access-token": REFRESH,
+}
+TAKES_FORM: dict[str, Mapping[str, str]] = {
+    "/oauth2/token": TOKEN_REQUEST,
+    **{path: GUEST for path in TAKES_JSON if "guest" in path and "v1" not in path},
+    **{path: REFRESH for path in TAKES_JSON if "access-token" in path},
+}
+TAKES_QUERY = {path: values for path, values in TAKES_FORM.items() if path != "/oauth2/token"}
+TAKES_NOTHING = ["/.well-known/jwks.json", "/.well-known/openid-configuration"]
+
+NOT_AN_OBJECT: dict[str, tuple[bytes, int, str]] = {
+    "broken off": (b'{"a":', 400, "invalid_request"),
+    "not UTF-8": (b'{"a":"\xff"}', 400, "invalid_request"),
+    "UTF-16": ('{"a":1}'.encode("utf-16"), 400, "invalid_request"),
+    "byte order mark": (b"\xef\xbb\xbf{}", 400, "invalid_request"),
+    "two values": (b"{}{}", 400, "invalid_request"),
+    "an array": (b"[]", 400, "invalid_request"),
+    "a string": (b'"x"', 400, "invalid_request"),
+    "null": (b"null", 400, "invalid_request"),
+    "a repeated member": (b'{"a":1,"a":1}', 400, "invalid_request"),
+    "NaN": (b'{"a":NaN}', 400, "invalid_request"),
+    "infinity": (b'{"a":1e400}', 400, "invalid_request"),
+    "5,000 digits": (b'{"a":' + b"1" * 5000 + b"}", 400, "invalid_request"),
+    "a lone surrogate": (b'{"a":"\\ud800"}', 400, "invalid_request"),
+    "60,000 deep": (b"[" * 60_000, 400, "invalid_request"),
+    "200,000 deep": (b"[" * 200_000, 413, "too_large"),
+    "2 MiB": (b" " * 2**21, 413, "too_large"),
+}
+
+WRONG_TEXTS: dict[str, object] = {
+    "missing": ...,
+    "null": None,
+    "empty": "",
+    "a number": 1,
+    "a boolean": True,
+    "false": False,
+    "zero": 0,
+    "a list": ["x"],
+    "an object": {"x": "x"},
+    "oversized": "A" * 1100,
+    "NUL": "A\x00B",
+    "a line feed": "A\nB",
+    "DEL": "A\x7fB",
+}
+WRONG_OBJECTS: dict[str, object] = {
+    "a string": "x",
+    "empty text": "",
+    "a number": 1,
+    "false": False,
+    "a list": [{}],
+}
+OPTIONAL = ("missing", "null", "empty")
+
+
+def changed(body: Mapping[str, Any], path: str, value: object) -> dict[str, Any]:
+    """A copy of `body` with another value at the dotted `path`; `...` takes it out."""
+    result: dict[str, Any] = copy.deepcopy(dict(body))
+    *parents, last = path.split(".")
+    inner = result
+    for name in parents:
+        inner = inner[name]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return result
+
+
+def wrong_json() -> Iterator[Any]:
+    required = [
+        ("/v1/sessions", LOGIN, "provider"),
+        ("/v1/sessions", LOGIN, "credential.user_id"),
+        ("/v1/sessions", LOGIN, "credential.guest_secret"),
+        *((path, body, name) for path, body in TAKES_QUERY.items() for name in body),
+        ("/v1/sessions/refresh", REFRESH, "refresh_token"),
+    ]
+    optional = [(path, TAKES_JSON[path], "device.name") for path in ("/v1/guests", "/v1/sessions")]
+    for route, body, field in [*required, *optional]:
+        for name, value in WRONG_TEXTS.items():
+            if (route, body, field) in required or name not in OPTIONAL:
+                yield pytest.param(route, changed(body, field, value), id=f"{route} {field} {name}")
+    for route, body, field in [
+        ("/v1/sessions", LOGIN, "credential"),
+        ("/v1/sessions", LOGIN, "device"),
+        ("/v1/guests", TAKES_JSON["/v1/guests"], "device"),
+    ]:
+        for name, value in WRONG_OBJECTS.items():
+            yield pytest.param(route, changed(body, field, value), id=f"{route} {field} {name}")
+    for value in (..., None, {}):
+        yield pytest.param("/v1/sessions", changed(LOGIN, "credential", value))
+    for provider in ("steam", "GUEST", "guest "):
+        yield pytest.param("/v1/sessions", changed(LOGIN, "provider", provider))
+
+
+def wrong_pairs() -> Iterator[Any]:
+    """Queries and form bodies in which one parameter is wrong."""
+    for route, values in TAKES_FORM.items():
+        for field in values:
+            others = {name: value for name, value in values.items() if name != field}
+            wrong = {
+                "repeated": urlencode([*values.items(), (field, values[field])]),
+                "oversized": urlencode({**others, field: "A" * 1100}),
+                "NUL": urlencode({**others, field: "A\x00"}),
+                "a line feed": urlencode({**others, field: "A\n"}),
+            }
+            if field != "scope":
+                wrong["missing"] = urlencode(others)
+                wrong["empty"] = urlencode({**others, field: ""})
+            for name, pairs in wrong.items():
+                yield pytest.param(route, pairs, id=f"{route} {field} {name}")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def identity(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningIdentity]:
+    """One for all tests, since none of their requests may change anything."""
+    async with apps.identity(tmp_path_factory.mktemp("data"), ManualClock(), QUICK_KEYS) as running:
+        yield running
+
+
+def declared_routes() -> set[tuple[str, str]]:
+    settings = Settings.from_env({})
+    app = create_app(settings, create_signer(settings), ManualClock())
+    return {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None
+    }
+
+
+ROUTES = {
+    *(("POST", path) for path in (*TAKES_JSON, *TAKES_FORM)),
+    *(("GET", path) for path in (*TAKES_QUERY, *TAKES_NOTHING)),
+    *(("HEAD", path) for path in TAKES_NOTHING),
+}
+
+
+def wrong_methods() -> Iterator[Any]:
+    for path in sorted({path for _, path in ROUTES}):
+        allowed = sorted(method for method, known in ROUTES if known == path)
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
+            if method not in allowed:
+                yield pytest.param(method, path, allowed, id=f"{method} {path}")
+
+
+def post(path: str, content_type: str) -> str:
+    return f"POST {path} HTTP/1.1\r\nContent-Type: {content_type}"
+
+
+async def test_no_route_is_left_out() -> None:
+    assert declared_routes() == ROUTES
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"), NOT_AN_OBJECT.values(), ids=NOT_AN_OBJECT.keys()
+)
+@pytest.mark.parametrize("path", TAKES_JSON)
+async def test_a_body_must_be_a_json_object(
+    identity: RunningIdentity, path: str, body: bytes, status: int, code: str
+) -> None:
+    answer = await send(identity.url, post(path, JSON), body)
+    assert (answer.status, answer.code) == (status, code)
+
+
+@pytest.mark.parametrize(("path", "body"), list(wrong_json()))
+async def test_a_wrong_member_of_a_body_is_a_bad_request(
+    identity: RunningIdentity, path: str, body: Mapping[str, object]
+) -> None:
+    answer = await send(identity.url, post(path, JSON), json.dumps(body).encode())
+    assert (answer.status, answer.code) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(("path", "pairs"), list(wrong_pairs()))
+async def test_a_wrong_parameter_of_a_form_is_a_bad_request(
+    identity: RunningIdentity, path: str, pairs: str
+) -> None:
+    # One more field, since a form without any is no body at all.
+    answer = await send(identity.url, post(path, FORM), f"unknown=1&{pairs}".encode())
+    assert (answer.status, answer.code) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("path", "pairs"), [case for case in wrong_pairs() if case.values[0] in TAKES_QUERY]
+)
+async def test_a_wrong_parameter_of_a_query_is_a_bad_request(
+    identity: RunningIdentity, path: str, pairs: str
+) -> None:
+    answer = await send(identity.url, f"GET {path}?{pairs} HTTP/1.1")
+    assert (answer.status, answer.code) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        pytest.param(b"a=\xff", 400, "invalid_request", id="not ASCII"),
+        pytest.param(b"a=%FF", 400, "invalid_request", id="not UTF-8"),
+        pytest.param(b"a=%ED%A0%80", 400, "invalid_request", id="a lone surrogate"),
+        pytest.param(b"&".join(b"%d=" % n for n in range(65)), 400, "invalid_request", id="65"),
+        pytest.param(b"a=" + b"x" * 2**21, 413, "too_large", id="2 MiB"),
+    ],
+)
+@pytest.mark.parametrize("path", TAKES_FORM)
+async def test_a_form_must_be_a_form(
+    identity: RunningIdentity, path: str, body: bytes, status: int, code: str
+) -> None:
+    answer = await send(identity.url, post(path, FORM), body)
+    assert (answer.status, answer.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        *((path, "text/plain") for path in (*TAKES_JSON, "/oauth2/token")),
+        *((path, "multipart/form-data; boundary=x") for path in (*TAKES_JSON, "/oauth2/token")),
+        *((path, FORM) for path in TAKES_JSON if path not in TAKES_FORM),
+        ("/oauth2/token", JSON),
+    ],
+)
+async def test_another_kind_of_body_is_not_taken(
+    identity: RunningIdentity, path: str, content_type: str
+) -> None:
+    answer = await send(identity.url, post(path, content_type), b"{}")
+    assert (answer.status, answer.code) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions", "/v1/sessions/refresh"])
+async def test_a_body_must_be_there(identity: RunningIdentity, path: str) -> None:
+    answer = await send(identity.url, f"POST {path} HTTP/1.1\r\nContent-Length: 0")
+    assert (answer.status, answer.code) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), list(wrong_methods()))
+async def test_another_method_is_not_allowed(
+    identity: RunningIdentity, method: str, path: str, allowed: list[str]
+) -> None:
+    answer = await send(identity.url, f"{method} {path} HTTP/1.1")
+    assert (answer.status, answer.headers["Allow"]) == (405, ",".join(allowed))
+    assert method == "HEAD" or answer.code == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "//",
+        "/v1",
+        "/v1/guests/",
+        "/V1/guests",
+        "//v1/guests",
+        "/v1/../v1/guests",
+        "/v1/%67uests%00",
+        "/v1/sessions/refresh/again",
+        "///login-as-guest",
+        "/login-as-guest/",
+        "/LOGIN-AS-GUEST",
+        "/.well-known/",
+        "/.well-known/../secrets/refresh.key",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_unknown_path_is_not_found(
+    identity: RunningIdentity, method: str, path: str
+) -> None:
+    answer = await send(identity.url, f"{method} {path} HTTP/1.1")
+    assert (answer.status, answer.code) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", TAKES_NOTHING)
+async def test_parameters_that_nobody_asked_for_are_ignored(
+    identity: RunningIdentity, path: str
+) -> None:
+    assert (await send(identity.url, f"GET {path}?a=1&a=2&%00 HTTP/1.1")).status == 200

@@ -1,0 +1,131 @@
+"""The settings that mean the same in every service."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.env import Env, SettingsError
+from shared.settings import KeySettings, ServerSettings, TrustSettings
+
+Read = Callable[[Env], object]
+
+
+def read_server(env: Env) -> ServerSettings:
+    return ServerSettings.read(env, port=8080, admin_port=9080)
+
+
+def environment(**values: str) -> Env:
+    return Env({f"PLAYMESH_{name}": value for name, value in values.items()})
+
+
+def test_without_a_variable_a_server_runs_on_this_machine_only() -> None:
+    assert read_server(environment()) == ServerSettings(
+        backend="embedded",
+        data_dir=Path(".playmesh"),
+        host="127.0.0.1",
+        port=8080,
+        admin_port=9080,
+        log_level="info",
+        log_format="json",
+    )
+
+
+def test_without_a_variable_the_issuer_of_this_machine_is_trusted() -> None:
+    assert TrustSettings.read(environment()) == TrustSettings(
+        issuer="http://127.0.0.1:8080",
+        jwks_url="http://127.0.0.1:8080/.well-known/jwks.json",
+        audience="gamebackend",
+        access_token_ttl=timedelta(minutes=15),
+        jwks_ttl=timedelta(minutes=5),
+    )
+
+
+def test_without_a_variable_keys_are_rs256_and_cached_for_a_minute() -> None:
+    assert KeySettings.read(environment()) == KeySettings(
+        algorithm="RS256",
+        jwks_max_age=timedelta(minutes=1),
+        key_refresh=timedelta(minutes=1),
+    )
+
+
+def test_every_variable_of_a_server_is_read() -> None:
+    env = environment(
+        BACKEND="embedded",
+        DATA_DIR="/data",
+        HOST="0.0.0.0",
+        PORT="0",
+        ADMIN_PORT="65535",
+        LOG_LEVEL="debug",
+        LOG_FORMAT="console",
+    )
+    assert read_server(env) == ServerSettings(
+        backend="embedded",
+        data_dir=Path("/data"),
+        host="0.0.0.0",
+        port=0,
+        admin_port=65535,
+        log_level="debug",
+        log_format="console",
+    )
+
+
+def test_every_variable_of_trust_is_read() -> None:
+    env = environment(
+        ISSUER="https://id.example.com/",
+        JWKS_URL="https://cdn.example.com/keys.json",
+        AUDIENCE="mygame",
+        ACCESS_TOKEN_TTL="5m",
+        JWKS_TTL="60",
+    )
+    assert TrustSettings.read(env) == TrustSettings(
+        issuer="https://id.example.com",
+        jwks_url="https://cdn.example.com/keys.json",
+        audience="mygame",
+        access_token_ttl=timedelta(minutes=5),
+        jwks_ttl=timedelta(minutes=1),
+    )
+
+
+def test_every_variable_of_keys_is_read() -> None:
+    env = environment(SIGNING_ALG="ES256", JWKS_MAX_AGE="30", KEY_REFRESH="1h")
+    assert KeySettings.read(env) == KeySettings(
+        algorithm="ES256",
+        jwks_max_age=timedelta(seconds=30),
+        key_refresh=timedelta(hours=1),
+    )
+
+
+def test_the_jwk_set_is_expected_at_the_issuer_s_well_known_place() -> None:
+    trust = TrustSettings.read(environment(ISSUER="https://example.com/id/"))
+    assert trust.jwks_url == "https://example.com/id/.well-known/jwks.json"
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "value"),
+    [
+        (read_server, "BACKEND", "postgres"),
+        (read_server, "PORT", "65536"),
+        (read_server, "ADMIN_PORT", "-1"),
+        (read_server, "LOG_LEVEL", "INFO"),
+        (read_server, "LOG_FORMAT", "xml"),
+        (TrustSettings.read, "ISSUER", "id.example.com"),
+        (TrustSettings.read, "JWKS_URL", "file:///keys.json"),
+        (TrustSettings.read, "ACCESS_TOKEN_TTL", "59"),
+        (TrustSettings.read, "ACCESS_TOKEN_TTL", "61m"),
+        (TrustSettings.read, "JWKS_TTL", "0"),
+        (TrustSettings.read, "JWKS_TTL", "2h"),
+        (KeySettings.read, "SIGNING_ALG", "HS256"),
+        (KeySettings.read, "SIGNING_ALG", "none"),
+        (KeySettings.read, "JWKS_MAX_AGE", "0"),
+        (KeySettings.read, "KEY_REFRESH", "1d"),
+    ],
+)
+def test_a_value_out_of_bounds_is_a_fault_of_its_variable(
+    read: Read, name: str, value: str
+) -> None:
+    env = environment(**{name: value})
+    read(env)
+    with pytest.raises(SettingsError, match=f"^PLAYMESH_{name}: [^\n]*$"):
+        env.check()
