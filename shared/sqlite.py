@@ -65,14 +65,17 @@ class Database:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._path.touch(mode=0o600)  # and so SQLite's own files beside it
-            with _alone_in(self._path.parent):
-                with contextlib.closing(_connect(self._path)) as connection:
-                    _migrate(connection, self._migrations)
-                connections = _connect_all(self._path, 2)
+            with _alone_in(self._path.parent), contextlib.ExitStack() as undo:
+                # Before a thread depends on them, so that who opens hears of a failure.
+                writer = undo.enter_context(contextlib.closing(_connect(self._path)))
+                _migrate(writer, self._migrations)
+                reader = undo.enter_context(contextlib.closing(_connect(self._path)))
+                reader.execute("PRAGMA query_only = ON")
+                undo.pop_all()
         except (OSError, sqlite3.Error) as error:
             raise errors.Unavailable(f"cannot open {self._path.name}: {error}") from error
-        self._writer.start(connections[0])
-        self._reader.start(connections[1])
+        self._writer.start(writer)
+        self._reader.start(reader)
 
 
 @contextlib.contextmanager
@@ -86,25 +89,14 @@ def _alone_in(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _connect_all(path: Path, count: int) -> list[sqlite3.Connection]:
-    """Before a thread depends on it, so that who opens the database hears of a failure."""
-    with contextlib.ExitStack() as stack:
-        connections = [
-            stack.enter_context(contextlib.closing(_connect(path))) for _ in range(count)
-        ]
-        stack.pop_all()
-    return connections
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     # isolation_level=None: transactions begin where this module says BEGIN, nowhere else.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(
-            "PRAGMA synchronous = FULL"
-        )  # an acknowledged write survives a power cut
+        # FULL: an acknowledged write survives a power cut.
+        connection.execute("PRAGMA synchronous = FULL")
     except BaseException:
         connection.close()
         raise
@@ -232,9 +224,9 @@ def _run_in_savepoint(connection: sqlite3.Connection, job: _Job) -> _Outcome:
     connection.execute("SAVEPOINT work")
     try:
         result = job.work(connection)
-    except sqlite3.OperationalError:
-        raise  # the disk is full or broken: SQLite may have ended the transaction itself
-    except Exception as error:  # noqa: BLE001 - handed to the caller
+    except Exception as error:
+        if not connection.in_transaction:
+            raise  # the disk is full or broken: SQLite has ended the transaction itself
         connection.execute("ROLLBACK TO work")
         connection.execute("RELEASE work")
         return job.future, None, _translate(error)

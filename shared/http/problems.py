@@ -39,7 +39,6 @@ _HTTP_CODES = {
     405: "method_not_allowed",
     413: "too_large",
     415: "unsupported_media_type",
-    417: "expectation_failed",
 }
 
 

@@ -16,14 +16,16 @@ from shared import errors
 OpenStore = Callable[[], AbstractAsyncContextManager[RecordStore]]
 
 PLAYERS = ["a" * 32, "a" * 31 + "b"]
-COLLECTIONS = ["a", "a-b", "aa"]
-KEYS = ["a", "a_", "aB", "b", "~"]
+COLLECTIONS = ["a", "a-b"]
+KEYS = ["a", "a_", "aB"]
+"""Few, so that a run comes back to a key often."""
 
 keys = st.builds(
     RecordKey, st.sampled_from(PLAYERS), st.sampled_from(COLLECTIONS), st.sampled_from(KEYS)
 )
 preconditions = st.one_of(
-    st.sampled_from([Precondition.ALWAYS, Precondition.ABSENT, Precondition.EXISTS]),
+    st.just(Precondition.ALWAYS),
+    st.sampled_from([Precondition.ABSENT, Precondition.EXISTS]),
     st.builds(
         Precondition,
         st.frozensets(st.integers(min_value=1, max_value=6), max_size=4),

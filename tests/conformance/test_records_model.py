@@ -12,7 +12,7 @@ from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
 from shared.sqlite import Database
 from tests.conformance.records_model import RecordStoreMachine
 
-MODEST = settings(max_examples=50, stateful_step_count=40, deadline=None)
+MODEST = settings(max_examples=80, stateful_step_count=50, deadline=None)
 
 
 def test_sqlite_answers_as_a_dict_would(tmp_path: Path) -> None:

@@ -643,8 +643,9 @@ async def test_who_cannot_be_reached_is_unavailable_without_a_word_of_the_query(
 
 
 async def test_no_cookie_is_kept(session: aiohttp.ClientSession, other: str) -> None:
-    assert await fetch(session, f"{other}/cookie", largest=99) == b""
-    assert await fetch(session, f"{other}/cookie", largest=99) == b""
+    by_name = other.replace("127.0.0.1", "localhost")  # for a number none would be kept anyway
+    for _ in range(2):
+        assert await fetch(session, f"{by_name}/cookie", largest=99) == b""
 
 
 async def test_a_call_says_who_calls_and_asks_for_no_compression(

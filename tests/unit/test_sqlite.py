@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import resource
 import sqlite3
@@ -79,6 +80,11 @@ def raising(error: Exception) -> Callable[[sqlite3.Connection], NoReturn]:
         raise error
 
     return work
+
+
+def reading_bad_json(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO items VALUES ('half-done', 0)")
+    connection.execute("SELECT json('{')")
 
 
 def looking_in_vain(_connection: sqlite3.Connection) -> NoReturn:
@@ -180,6 +186,7 @@ async def test_a_failing_write_does_not_take_its_neighbours_of_the_same_commit_w
             database.write(raising(errors.Conflict())),
             database.write(insert("a")),
             database.write(insert("negative", -1)),
+            database.write(reading_bad_json),
             database.write(insert("b")),
             return_exceptions=True,
         )
@@ -188,6 +195,7 @@ async def test_a_failing_write_does_not_take_its_neighbours_of_the_same_commit_w
         errors.Conflict,
         sqlite3.IntegrityError,
         sqlite3.IntegrityError,
+        errors.Unavailable,
         type(None),
     ]
     assert await database.read(names) == ["a", "b"]
@@ -343,6 +351,22 @@ async def test_a_migration_that_fails_leaves_none_of_its_predecessors_applied(pa
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
         assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+
+
+async def test_an_opener_waits_for_another_that_is_at_work_in_the_same_folder(path: Path) -> None:
+    async with opened(path.with_name("other.db")):
+        pass
+    database = Database(path, MIGRATIONS)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        opening = asyncio.create_task(database.open())
+        done, _ = await asyncio.wait({opening}, timeout=0.1)
+        assert not done
+    finally:
+        os.close(folder)
+    await opening
+    await database.close()
 
 
 async def test_ten_openers_of_a_new_file_do_not_lock_each_other_out(path: Path) -> None:

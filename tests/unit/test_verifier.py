@@ -234,9 +234,11 @@ async def test_a_key_is_used_with_its_own_algorithm_only(
     issuer: Issuer, elliptic_key: ECKey, signing_key: RSAKey
 ) -> None:
     issuer.published.append(elliptic_key)
-    await refuse(
-        verifier_of(issuer), seal(signing_key, HEADER | {"kid": "key-ec"}, issuer.claims())
-    )
+    with structlog.testing.capture_logs() as lines:
+        await refuse(
+            verifier_of(issuer), seal(signing_key, HEADER | {"kid": "key-ec"}, issuer.claims())
+        )
+    assert lines[-1]["reason"] == "kid"  # before the library sees it
 
 
 # The header
