@@ -45,8 +45,12 @@ async def get_record(request: web.Request) -> web.Response:
 @routes.put(_RECORD)
 async def put_record(request: web.Request) -> web.Response:
     key, precondition = _key(request), wire.read_precondition(request.headers)
-    record = await request.app[RECORDS].put(key, await read_json(request), precondition)
-    return web.json_response(text=wire.render_record(record), headers=wire.record_headers(record))
+    written = await request.app[RECORDS].put(key, await read_json(request), precondition)
+    record = written.record
+    status = HTTPStatus.CREATED if written.created else HTTPStatus.OK
+    return web.json_response(
+        text=wire.render_record(record), status=status, headers=wire.record_headers(record)
+    )
 
 
 @routes.delete(_RECORD)

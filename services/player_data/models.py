@@ -10,6 +10,8 @@ from shared import errors
 _NAME = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 LARGEST_VALUE = 350 * 1024
 """Bytes of a value as UTF-8 JSON; a DynamoDB item holds 400 KB in all."""
+LARGEST_PAGE = 1024 * 1024
+"""Characters of all values of a page, unless its first record alone has more."""
 
 
 def check_name(text: str, what: str) -> str:
@@ -80,6 +82,14 @@ class Precondition:
 Precondition.ALWAYS = Precondition(None, may_be_absent=True)
 Precondition.ABSENT = Precondition(frozenset(), may_be_absent=True)
 Precondition.EXISTS = Precondition(None, may_be_absent=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """`created`: there was no record before."""
+
+    record: Record
+    created: bool
 
 
 @dataclass(frozen=True, slots=True)

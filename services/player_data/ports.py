@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from services.player_data.models import Page, Precondition, Record, RecordKey
+from services.player_data.models import Page, Precondition, Record, RecordKey, Written
 
 
 class RecordStore(Protocol):
@@ -19,7 +19,7 @@ class RecordStore(Protocol):
 
     async def put(
         self, key: RecordKey, value: str, *, precondition: Precondition, now: datetime
-    ) -> Record:
+    ) -> Written:
         """The record as stored. `created_at` is that of the last creation."""
         ...
 
@@ -40,7 +40,9 @@ class RecordStore(Protocol):
     ) -> Page:
         """In the order of collection and key, by code point, strictly after `after`.
 
-        `prefix` is of the key and only given with a collection. A record that exists throughout
-        a walk over all pages is seen exactly once, whatever is written meanwhile.
+        `prefix` is of the key and only given with a collection. A page holds at most `limit`
+        records and LARGEST_PAGE characters of values, but one record whatever its size. A record
+        that exists throughout a walk over all pages is seen exactly once, whatever is written
+        meanwhile.
         """
         ...

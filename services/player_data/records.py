@@ -1,6 +1,6 @@
 """A player's records: who may do what, and what the drop-in routes make of them."""
 
-from services.player_data.models import Page, Precondition, Record, RecordKey, check_size
+from services.player_data.models import Page, Precondition, Record, RecordKey, Written, check_size
 from services.player_data.ports import RecordStore
 from shared import errors, strict_json
 from shared.clock import Clock
@@ -21,7 +21,7 @@ class Records:
             raise errors.NotFound("there is no such record")
         return record
 
-    async def put(self, key: RecordKey, value: JsonValue, precondition: Precondition) -> Record:
+    async def put(self, key: RecordKey, value: JsonValue, precondition: Precondition) -> Written:
         """Raises VersionConflict with the current record, TooLarge."""
         text = check_size(strict_json.dumps(value))
         return await self._store.put(key, text, precondition=precondition, now=self._clock.now())

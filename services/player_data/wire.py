@@ -1,7 +1,6 @@
 """Records, pages and cursors as JSON; preconditions as HTTP headers."""
 
 import binascii
-import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ _LONGEST_FIELD = 1024
 _LONGEST_CURSOR = 512
 _MOST_FIELDS = 64
 _NAME_OF_PLAYER = "player_name"
-_WEAK = re.compile(r'(?:^|(?<=,))[ \t]*W/(?=")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def is_not_modified(headers: CIMultiDictProxy[str], record: Record) -> bool:
     header = _header(headers, hdrs.IF_NONE_MATCH)
     if header is None:
         return False
-    versions = parse_versions(_WEAK.sub("", header))
+    versions = parse_versions(header, weak=True)
     return versions is None or record.version in versions
 
 

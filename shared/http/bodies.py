@@ -34,11 +34,12 @@ async def read_object(request: web.Request) -> "Fields":
 async def read_form(request: web.Request) -> "Fields":
     if request.content_type != _FORM:
         raise web.HTTPUnsupportedMediaType
-    return Fields(_unique(_parse_form(await _read(request))))
+    return _fields((await _read(request)).decode("latin-1"), "form body")
 
 
 def read_query(request: web.Request) -> "Fields":
-    return Fields(_unique(list(request.query.items())))
+    # Not aiohttp's `query`, which reads bytes that are no UTF-8 as replacement characters.
+    return _fields(request.rel_url.raw_query_string, "query")
 
 
 async def read_parameters(request: web.Request) -> "Fields":
@@ -112,21 +113,20 @@ def _parse(raw: bytes) -> JsonValue:
         raise errors.InvalidRequest(f"the body is not valid JSON: {error}") from None
 
 
-def _parse_form(raw: bytes) -> list[tuple[str, str]]:
+def _fields(urlencoded: str, what: str) -> Fields:
     try:
-        return parse_qsl(
-            raw.decode("ascii"),
+        pairs = parse_qsl(
+            urlencoded,
             keep_blank_values=True,
             errors="strict",
             max_num_fields=_MOST_FIELDS,
         )
-    except ValueError:  # bad UTF-8, non-ASCII bytes, or too many fields
-        raise errors.InvalidRequest("the form body is not valid") from None
-
-
-def _unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    except ValueError:  # percent-encoded bytes that are no UTF-8, or too many fields
+        pairs = None
+    if pairs is None or not urlencoded.isascii():
+        raise errors.InvalidRequest(f"the {what} is not valid")
     values = dict(pairs)
     if len(values) != len(pairs):
         repeated = next(name for name in values if sum(name == other for other, _ in pairs) > 1)
         raise errors.InvalidRequest(f"{_quote(repeated[:64])} is given more than once")
-    return values
+    return Fields(values)

@@ -15,11 +15,11 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def parse_versions(header: str) -> frozenset[int] | None:
+def parse_versions(header: str, *, weak: bool = False) -> frozenset[int] | None:
     """The versions that an If-Match or If-None-Match header names; None is `*`, any version.
 
-    A weak tag names nothing in If-Match, where comparison is strong, and we send none: it is
-    left out, as is a tag that is no version of ours. Raises InvalidRequest on bad syntax.
+    A weak tag counts only where comparison is weak, which it is in If-None-Match and not in
+    If-Match. A tag that is no version of ours names nothing. Raises InvalidRequest on bad syntax.
     """
     if header.strip() == "*":
         return None
@@ -30,5 +30,7 @@ def parse_versions(header: str) -> frozenset[int] | None:
             'entity tags are written with double quotes, as in "7", or are * alone'
         )
     return frozenset(
-        int(tag) for weak, tag in re.findall(_TAG, header) if not weak and _VERSION.fullmatch(tag)
+        int(tag)
+        for mark, tag in re.findall(_TAG, header)
+        if (weak or not mark) and _VERSION.fullmatch(tag)
     )

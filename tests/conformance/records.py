@@ -38,7 +38,7 @@ async def put(
     precondition: Precondition = Precondition.ALWAYS,
     now: datetime = T0,
 ) -> Record:
-    return await store.put(key, value, precondition=precondition, now=now)
+    return (await store.put(key, value, precondition=precondition, now=now)).record
 
 
 async def delete(

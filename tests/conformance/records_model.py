@@ -107,7 +107,8 @@ class RecordStoreMachine(RuleBasedStateMachine):
         self.now += timedelta(milliseconds=1)
 
         async def write() -> Record:
-            return await self.store.put(key, value, precondition=precondition, now=self.now)
+            put = self.store.put(key, value, precondition=precondition, now=self.now)
+            return (await put).record
 
         expected = self.model.put(key, value, precondition, self.now)
         try:

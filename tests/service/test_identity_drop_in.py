@@ -221,3 +221,9 @@ async def test_a_refresh_may_not_be_stored(identity: RunningIdentity) -> None:
     guest = (await get(identity.url, LOGIN, {})).json()
     answer = await get(identity.url, REFRESH, {"refresh_token": guest["refresh_token"]})
     assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
+
+
+@pytest.mark.parametrize("value", ["%FF", "%ED%A0%80"])
+async def test_a_query_that_is_no_utf_8_is_refused(identity: RunningIdentity, value: str) -> None:
+    answer = await send(identity.url, f"GET /refresh-access-token?refresh_token={value} HTTP/1.1")
+    assert (answer.status, answer.code) == (400, "invalid_request")

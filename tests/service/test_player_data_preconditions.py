@@ -76,7 +76,7 @@ async def test_if_none_match_any_creates_where_there_is_no_record(
         await player.put("old")
         await player.delete()
     answer = await player.put("new", if_none_match="*")
-    assert (answer.status, answer.json()["version"]) == (200, SECOND if deleted else FIRST)
+    assert (answer.status, answer.json()["version"]) == (201, SECOND if deleted else FIRST)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
@@ -213,7 +213,7 @@ class TestConflict:
         answers = await asyncio.gather(
             *(player.put(number, if_none_match="*") for number in range(20))
         )
-        assert sorted(answer.status for answer in answers) == [200] + [412] * 19
+        assert sorted(answer.status for answer in answers) == [201] + [412] * 19
 
 
 class TestConditionalRead:

@@ -61,6 +61,10 @@ def test_a_foreign_tag_does_not_hide_the_version_beside_it() -> None:
     assert parse_versions('"a,b", W/"3", "7"') == frozenset({7})
 
 
+def test_a_weak_tag_counts_where_comparison_is_weak() -> None:
+    assert parse_versions('W/"3", "W/4", "7"', weak=True) == frozenset({3, 7})
+
+
 @pytest.mark.parametrize(
     "header",
     [

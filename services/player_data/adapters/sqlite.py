@@ -7,7 +7,14 @@ import sqlite3
 from datetime import datetime
 from typing import Any
 
-from services.player_data.models import Page, Precondition, Record, RecordKey
+from services.player_data.models import (
+    LARGEST_PAGE,
+    Page,
+    Precondition,
+    Record,
+    RecordKey,
+    Written,
+)
 from shared import errors
 from shared.clock import from_millis, to_millis
 from shared.sqlite import Database
@@ -41,8 +48,8 @@ class SqliteRecordStore:
 
     async def put(
         self, key: RecordKey, value: str, *, precondition: Precondition, now: datetime
-    ) -> Record:
-        def write(connection: sqlite3.Connection) -> Record:
+    ) -> Written:
+        def write(connection: sqlite3.Connection) -> Written:
             current, last_version = _select(connection, key)
             _check(precondition, current)
             record = Record(
@@ -68,7 +75,7 @@ class SqliteRecordStore:
                     value,
                 ),
             )
-            return record
+            return Written(record, created=current is None)
 
         return await self._database.write(write)
 
@@ -106,11 +113,17 @@ class SqliteRecordStore:
         def select(connection: sqlite3.Connection) -> Page:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM records WHERE {conditions}"  # noqa: S608 - constants
-                " ORDER BY collection, key LIMIT ?",
-                (*parameters, limit + 1),
-            ).fetchall()
-            records = [_record(player, row) for row in rows[:limit]]
-            return Page(records, records[-1].key if len(rows) > limit else None)
+                " ORDER BY collection, key",
+                parameters,
+            )
+            records: list[Record] = []
+            size = 0
+            for row in rows:
+                if len(records) == limit or (records and size + len(row[5]) > LARGEST_PAGE):
+                    return Page(records, records[-1].key)
+                records.append(_record(player, row))
+                size += len(row[5])
+            return Page(records, None)
 
         return await self._database.read(select)
 
