@@ -19,6 +19,14 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionKey:
+    """A session belongs to a player: where the one is known, so is the other."""
+
+    user_id: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A login on one device: a family of refresh tokens, of which one is current.
 
@@ -26,8 +34,7 @@ class Session:
     `idle_expires_at` moves with every refresh, `absolute_expires_at` never.
     """
 
-    session_id: str
-    user_id: str
+    key: SessionKey
     device: str | None
     counter: int
     created_at: datetime

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from services.identity.models import Account, Session
+from services.identity.models import Account, Session, SessionKey
 
 
 class AccountStore(Protocol):
@@ -19,18 +19,18 @@ class AccountStore(Protocol):
 
 
 class SessionStore(Protocol):
-    """Sessions by id. Every method raises Unavailable in bad weather."""
+    """Sessions by player and id. Every method raises Unavailable in bad weather."""
 
     async def create(self, session: Session) -> None:
-        """Raises AlreadyExists where the session id is taken, and changes nothing then."""
+        """Raises AlreadyExists where the key is taken, and changes nothing then."""
         ...
 
-    async def get(self, session_id: str) -> Session | None:
+    async def get(self, key: SessionKey) -> Session | None:
         """Sees every change that has been acknowledged."""
         ...
 
     async def consume_refresh_token(
-        self, session_id: str, *, counter: int, now: datetime, idle_expires_at: datetime
+        self, key: SessionKey, *, counter: int, now: datetime, idle_expires_at: datetime
     ) -> Session:
         """Advance the counter by one, if refresh token `counter` is good at `now`.
 

@@ -1,8 +1,8 @@
 """Refresh tokens: opaque to clients, derived rather than stored.
 
-A token is `<version>.<session id>.<counter>.<tag>`; the tag authenticates the rest with a key
-that only identity has. So nobody can guess a token, a stolen table holds none, and the current
-token of a session can be made again from its record.
+A token is `<version>.<user id>.<session id>.<counter>.<tag>`; the tag authenticates the rest
+with a key that only identity has. So nobody can guess a token, a stolen table holds none, and
+the current token of a session can be made again from its record.
 """
 
 import hashlib
@@ -11,13 +11,15 @@ import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 
+from services.identity.models import SessionKey
+
 _VERSION = "r1"
-_TOKEN = re.compile(r"r1\.([0-9a-f]{32})\.([1-9][0-9]{0,8})\.([A-Za-z0-9_-]{43})")
+_TOKEN = re.compile(r"r1\.([0-9a-f]{32})\.([0-9a-f]{32})\.([1-9][0-9]{0,8})\.([A-Za-z0-9_-]{43})")
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    session_id: str
+    session: SessionKey
     counter: int
 
 
@@ -28,7 +30,8 @@ class RefreshTokens:
         self._key = key
 
     def render(self, token: RefreshToken) -> str:
-        content = f"{_VERSION}.{token.session_id}.{token.counter}"
+        session = token.session
+        content = f"{_VERSION}.{session.user_id}.{session.session_id}.{token.counter}"
         return f"{content}.{self._tag(content)}"
 
     def parse(self, text: str) -> RefreshToken | None:
@@ -39,7 +42,7 @@ class RefreshTokens:
         content, _, tag = text.rpartition(".")
         if not hmac.compare_digest(tag, self._tag(content)):
             return None
-        return RefreshToken(match[1], int(match[2]))
+        return RefreshToken(SessionKey(match[1], match[2]), int(match[3]))
 
     def _tag(self, content: str) -> str:
         tag = hmac.digest(self._key, content.encode(), hashlib.sha256)

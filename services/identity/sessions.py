@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
-from services.identity.models import Account, Session
+from services.identity.models import Account, Session, SessionKey
 from services.identity.ports import SessionStore
 from services.identity.refresh_tokens import RefreshToken, RefreshTokens
 from shared import errors
@@ -55,8 +55,7 @@ class Sessions:
         """Raises Unavailable."""
         now = self._clock.now()
         session = Session(
-            session_id=new_id(),
-            user_id=account.user_id,
+            key=SessionKey(account.user_id, new_id()),
             device=device,
             counter=_FIRST,
             created_at=now,
@@ -68,33 +67,36 @@ class Sessions:
         return self._issue(account, session)
 
     async def refresh(self, token: str) -> IssuedTokens:
-        """Consume `token` and issue its successor. Raises InvalidRefreshToken."""
+        """Consume `token` and issue its successor. Raises InvalidRefreshToken.
+
+        Whatever can fail on the way is asked first, so that no token is consumed for nothing.
+        """
         presented = self._refresh_tokens.parse(token)
         if presented is None:
             raise errors.InvalidRefreshToken
         self._access_tokens.require_key()
+        account = await self._accounts.get(presented.session.user_id)
+        if account is None:
+            raise errors.InvalidRefreshToken
         now = self._clock.now()
         try:
             session = await self._store.consume_refresh_token(
-                presented.session_id,
+                presented.session,
                 counter=presented.counter,
                 now=now,
                 idle_expires_at=now + self._limits.idle,
             )
         except errors.VersionConflict:
             raise errors.InvalidRefreshToken from None
-        account = await self._accounts.get(session.user_id)
-        if account is None:
-            raise errors.InvalidRefreshToken
         return self._issue(account, session)
 
     def _issue(self, account: Account, session: Session) -> IssuedTokens:
-        refresh_token = RefreshToken(session.session_id, session.counter)
+        refresh_token = RefreshToken(session.key, session.counter)
         lifetime = session.expires_at - session.refreshed_at
         return IssuedTokens(
             user_id=account.user_id,
             access_token=self._access_tokens.for_player(
-                account.user_id, session_id=session.session_id, scope=account.scope
+                account.user_id, session_id=session.key.session_id, scope=account.scope
             ),
             expires_in=self._access_tokens.expires_in,
             refresh_token=self._refresh_tokens.render(refresh_token),

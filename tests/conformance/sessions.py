@@ -6,21 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.identity.models import Session
+from services.identity.models import Session, SessionKey
 from services.identity.ports import SessionStore
 from shared import errors
 
 ALICE = "a" * 32
 BOB = "b" * 32
-PLAYERS = (ALICE, BOB)
-"""Whose sessions the contract opens: a store that knows accounts must know these."""
 
 START = datetime(2026, 10, 25, 0, 59, 59, 1000, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 IDLE = timedelta(days=7)
 SESSION = Session(
-    session_id="5" * 32,
-    user_id=ALICE,
+    key=SessionKey(ALICE, "5" * 32),
     device="Zoë's 🎮",
     counter=1,
     created_at=START,
@@ -36,16 +33,16 @@ async def consume(
     store: SessionStore, *, counter: int = 1, now: datetime = LATER, session: Session = SESSION
 ) -> Session:
     return await store.consume_refresh_token(
-        session.session_id, counter=counter, now=now, idle_expires_at=now + IDLE
+        session.key, counter=counter, now=now, idle_expires_at=now + IDLE
     )
 
 
 class SessionStoreContract:
-    """Subclasses provide the fixture `store`, without sessions; PLAYERS have accounts."""
+    """Subclasses provide the fixture `store`, empty."""
 
     async def test_an_unknown_session_is_none(self, store: SessionStore) -> None:
-        await store.create(replace(SESSION, session_id="6" * 32))
-        assert await store.get(SESSION.session_id) is None
+        await store.create(replace(SESSION, key=SessionKey(ALICE, "6" * 32)))
+        assert await store.get(SESSION.key) is None
 
     @pytest.mark.parametrize(
         "session",
@@ -56,11 +53,11 @@ class SessionStoreContract:
         self, store: SessionStore, session: Session
     ) -> None:
         await store.create(session)
-        assert await store.get(session.session_id) == session
+        assert await store.get(session.key) == session
 
     async def test_every_moment_comes_back_in_utc(self, store: SessionStore) -> None:
         await store.create(ENDED)
-        found = await store.get(SESSION.session_id)
+        found = await store.get(SESSION.key)
         assert found is not None
         moments = [
             found.created_at,
@@ -74,8 +71,15 @@ class SessionStoreContract:
     async def test_a_taken_id_changes_nothing(self, store: SessionStore) -> None:
         await store.create(SESSION)
         with pytest.raises(errors.AlreadyExists):
-            await store.create(replace(SESSION, user_id=BOB, counter=5, device="other"))
-        assert await store.get(SESSION.session_id) == SESSION
+            await store.create(replace(SESSION, counter=5, device="other"))
+        assert await store.get(SESSION.key) == SESSION
+
+    async def test_two_players_may_have_sessions_of_the_same_id(self, store: SessionStore) -> None:
+        other = replace(SESSION, key=SessionKey(BOB, SESSION.key.session_id), device="other")
+        await store.create(SESSION)
+        await store.create(other)
+        await consume(store)
+        assert await store.get(other.key) == other
 
     async def test_consuming_advances_the_counter_and_the_idle_limit_and_nothing_else(
         self, store: SessionStore
@@ -85,16 +89,16 @@ class SessionStoreContract:
         assert advanced == replace(
             SESSION, counter=2, refreshed_at=LATER, idle_expires_at=LATER + IDLE
         )
-        assert await store.get(SESSION.session_id) == advanced
+        assert await store.get(SESSION.key) == advanced
 
     async def test_consuming_leaves_other_sessions_of_the_player_alone(
         self, store: SessionStore
     ) -> None:
-        other = replace(SESSION, session_id="6" * 32)
+        other = replace(SESSION, key=SessionKey(ALICE, "6" * 32))
         await store.create(SESSION)
         await store.create(other)
         await consume(store)
-        assert await store.get(other.session_id) == other
+        assert await store.get(other.key) == other
 
     async def test_a_chain_of_tokens_can_be_consumed_one_after_the_other(
         self, store: SessionStore
@@ -111,12 +115,12 @@ class SessionStoreContract:
         current = await consume(store)
         with pytest.raises(errors.VersionConflict):
             await consume(store, counter=counter)
-        assert await store.get(SESSION.session_id) == current
+        assert await store.get(SESSION.key) == current
 
     async def test_a_token_of_an_unknown_session_is_refused(self, store: SessionStore) -> None:
         with pytest.raises(errors.VersionConflict):
             await consume(store)
-        assert await store.get(SESSION.session_id) is None
+        assert await store.get(SESSION.key) is None
 
     async def test_a_token_of_an_ended_session_is_refused_and_changes_nothing(
         self, store: SessionStore
@@ -124,7 +128,7 @@ class SessionStoreContract:
         await store.create(ENDED)
         with pytest.raises(errors.VersionConflict):
             await consume(store)
-        assert await store.get(SESSION.session_id) == ENDED
+        assert await store.get(SESSION.key) == ENDED
 
     @pytest.mark.parametrize("limit", ["idle_expires_at", "absolute_expires_at"])
     async def test_a_token_is_good_until_a_millisecond_before_a_limit(
@@ -144,7 +148,7 @@ class SessionStoreContract:
         await store.create(session)
         with pytest.raises(errors.VersionConflict):
             await consume(store, now=getattr(session, limit) + late)
-        assert await store.get(session.session_id) == session
+        assert await store.get(session.key) == session
 
     async def test_of_50_parallel_consumptions_of_one_token_exactly_one_succeeds(
         self, store: SessionStore
@@ -156,7 +160,7 @@ class SessionStoreContract:
         winners = [outcome for outcome in outcomes if isinstance(outcome, Session)]
         losers = [outcome for outcome in outcomes if isinstance(outcome, errors.VersionConflict)]
         assert (len(winners), len(losers)) == (1, 49)
-        assert await store.get(SESSION.session_id) == winners[0]
+        assert await store.get(SESSION.key) == winners[0]
         assert winners[0].counter == 2
 
 

@@ -11,9 +11,9 @@ from services.identity.adapters.sqlite import SqliteAccountStore, SqliteSessionS
 from services.player_data.adapters.sqlite import MIGRATIONS as PLAYER_DATA
 from services.player_data.adapters.sqlite import SqliteRecordStore
 from shared.sqlite import Database
-from tests.conformance.accounts import AccountStoreContract, account
+from tests.conformance.accounts import AccountStoreContract
 from tests.conformance.records import RecordStoreContract
-from tests.conformance.sessions import PLAYERS, SessionStoreContract
+from tests.conformance.sessions import SessionStoreContract
 
 
 @contextlib.asynccontextmanager
@@ -35,9 +35,6 @@ class TestSqliteSessionStore(SessionStoreContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteSessionStore]:
         async with opened(tmp_path / "identity.db", IDENTITY) as database:
-            accounts = SqliteAccountStore(database)
-            for user_id in PLAYERS:
-                await accounts.create(account(user_id))
             yield SqliteSessionStore(database)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from services.identity.models import SessionKey
 from services.identity.refresh_tokens import RefreshToken, RefreshTokens
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
@@ -318,15 +319,21 @@ class TestForgedToken:
         tokens = RefreshTokens((tmp_path / "secrets" / "refresh.key").read_bytes())
         parsed = tokens.parse(token)
         assert parsed is not None
-        future = tokens.render(RefreshToken(parsed.session_id, counter))
+        future = tokens.render(RefreshToken(parsed.session, counter))
         assert is_refused(await refresh(identity.http, future))
         await refreshed(identity.http, token)
 
+    @pytest.mark.parametrize("known", [True, False], ids=["of a player", "of nobody"])
     async def test_a_token_of_an_unknown_session_is_refused(
-        self, identity: RunningIdentity, tmp_path: Path
+        self,
+        identity: RunningIdentity,
+        tmp_path: Path,
+        known: bool,  # noqa: FBT001 - a parameter
     ) -> None:
+        user_id = (await new_guest(identity.http))["user_id"] if known else "0" * 32
         tokens = RefreshTokens((tmp_path / "secrets" / "refresh.key").read_bytes())
-        assert is_refused(await refresh(identity.http, tokens.render(RefreshToken("0" * 32, 1))))
+        token = tokens.render(RefreshToken(SessionKey(user_id, "0" * 32), 1))
+        assert is_refused(await refresh(identity.http, token))
 
     async def test_a_token_of_another_installation_is_refused(
         self, tmp_path: Path, clock: ManualClock

@@ -3,7 +3,7 @@
 import sqlite3
 from datetime import datetime
 
-from services.identity.models import Account, Session
+from services.identity.models import Account, Session, SessionKey
 from shared import errors
 from shared.clock import from_millis, to_millis
 from shared.sqlite import Database
@@ -18,8 +18,8 @@ MIGRATIONS = (
     """,
     """
     CREATE TABLE sessions (
-        session_id TEXT PRIMARY KEY,
         user_id TEXT NOT NULL,
+        session_id TEXT NOT NULL,
         device TEXT,
         counter INTEGER NOT NULL,
         created_at INTEGER NOT NULL,
@@ -27,13 +27,13 @@ MIGRATIONS = (
         idle_expires_at INTEGER NOT NULL,
         absolute_expires_at INTEGER NOT NULL,
         ended_at INTEGER,
-        ended_reason TEXT
+        ended_reason TEXT,
+        PRIMARY KEY (user_id, session_id)
     ) STRICT, WITHOUT ROWID
     """,
-    "CREATE INDEX sessions_of_user ON sessions (user_id)",
 )
 
-_SESSION = """session_id, user_id, device, counter, created_at, refreshed_at,
+_SESSION = """user_id, session_id, device, counter, created_at, refreshed_at,
     idle_expires_at, absolute_expires_at, ended_at, ended_reason"""
 
 
@@ -73,8 +73,8 @@ class SqliteSessionStore:
 
     async def create(self, session: Session) -> None:
         row = (
-            session.session_id,
-            session.user_id,
+            session.key.user_id,
+            session.key.session_id,
             session.device,
             session.counter,
             to_millis(session.created_at),
@@ -96,21 +96,22 @@ class SqliteSessionStore:
 
         await self._database.write(insert)
 
-    async def get(self, session_id: str) -> Session | None:
+    async def get(self, key: SessionKey) -> Session | None:
         def select(connection: sqlite3.Connection) -> Session | None:
             row = connection.execute(
-                f"SELECT {_SESSION} FROM sessions WHERE session_id = ?",  # noqa: S608 - a constant
-                (session_id,),
+                f"SELECT {_SESSION} FROM sessions WHERE user_id = ? AND session_id = ?",  # noqa: S608 - a constant
+                (key.user_id, key.session_id),
             ).fetchone()
             return _session(row) if row else None
 
         return await self._database.read(select)
 
     async def consume_refresh_token(
-        self, session_id: str, *, counter: int, now: datetime, idle_expires_at: datetime
+        self, key: SessionKey, *, counter: int, now: datetime, idle_expires_at: datetime
     ) -> Session:
         parameters = {
-            "session_id": session_id,
+            "user_id": key.user_id,
+            "session_id": key.session_id,
             "counter": counter,
             "now": to_millis(now),
             "idle_expires_at": to_millis(idle_expires_at),
@@ -121,7 +122,8 @@ class SqliteSessionStore:
                 f"""
                 UPDATE sessions
                 SET counter = counter + 1, refreshed_at = :now, idle_expires_at = :idle_expires_at
-                WHERE session_id = :session_id AND counter = :counter AND ended_at IS NULL
+                WHERE user_id = :user_id AND session_id = :session_id
+                    AND counter = :counter AND ended_at IS NULL
                     AND idle_expires_at > :now AND absolute_expires_at > :now
                 RETURNING {_SESSION}
                 """,  # noqa: S608 - a constant
@@ -138,8 +140,7 @@ def _session(
     row: tuple[str, str, str | None, int, int, int, int, int, int | None, str | None],
 ) -> Session:
     return Session(
-        session_id=row[0],
-        user_id=row[1],
+        key=SessionKey(row[0], row[1]),
         device=row[2],
         counter=row[3],
         created_at=from_millis(row[4]),
