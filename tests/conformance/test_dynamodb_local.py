@@ -1,0 +1,22 @@
+"""The DynamoDB adapters keep the promises of every port, with DynamoDB Local behind them."""
+
+import pytest
+
+from tests.conformance import dynamodb
+
+
+@pytest.fixture
+def endpoint(dynamodb_local: str) -> str:
+    return dynamodb_local
+
+
+class TestDynamoDBLocalAccountStore(dynamodb.DynamoAccountStoreTests):
+    pass
+
+
+class TestDynamoDBLocalSessionStore(dynamodb.DynamoSessionStoreTests):
+    pass
+
+
+class TestDynamoDBLocalRecordStore(dynamodb.DynamoRecordStoreTests):
+    pass
