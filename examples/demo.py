@@ -46,6 +46,8 @@ class Mesh:
 
     def operator_secret(self) -> str:
         path = self.data_dir / "secrets" / "service-clients.json"
+        if not path.exists():
+            raise DemoFailed(f"{path} is missing: set PLAYMESH_DATA_DIR as it is for the mesh")
         clients = json.loads(path.read_text())["clients"]
         return next(str(one["secrets"][0]) for one in clients if one["client_id"] == "operator")
 
@@ -252,7 +254,7 @@ async def main() -> int:
         print(f"\nCannot reach the mesh ({error}). Is `make run` up?", file=sys.stderr)
     except aiohttp.ClientResponseError as error:
         print(f"\nRefused with {error.status}: {error.message}", file=sys.stderr)
-    except (DemoFailed, FileNotFoundError) as error:
+    except DemoFailed as error:
         print(f"\n{error}", file=sys.stderr)
     else:
         print("\nAll of it held.")

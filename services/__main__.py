@@ -7,6 +7,7 @@ and each an admin port 1000 higher.
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -41,11 +42,25 @@ class Member:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return self._url(self.port)
 
     @property
     def admin_url(self) -> str:
-        return f"http://{self.host}:{self.port + _ADMIN_OFFSET}"
+        return self._url(self.port + _ADMIN_OFFSET)
+
+    def taken_port(self) -> int | None:
+        """A port of this member that somebody else listens on already."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        for port in (self.port, self.port + _ADMIN_OFFSET):
+            try:
+                socket.create_server((self.host, port), family=family).close()
+            except OSError:
+                return port
+        return None
+
+    def _url(self, port: int) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{port}"
 
     async def start(self, environ: Mapping[str, str]) -> asyncio.subprocess.Process:
         own = {
@@ -68,7 +83,16 @@ async def run(environ: Mapping[str, str]) -> int:
         Member("keyrotator", host, first + 1),
         Member("player_data", host, first + 2),
     )
-    environ = {**_LOCAL_DEFAULTS, "PLAYMESH_ISSUER": identity.url, **environ}
+    for member in members:
+        if taken := member.taken_port():
+            print(
+                f"playmesh: port {taken} cannot be had on {host};"
+                f" is a mesh running already? Try: make run PORT={first + 10000}",
+                file=sys.stderr,
+            )
+            return USAGE
+    given = {name: value for name, value in environ.items() if value}  # empty counts as missing
+    environ = {**_LOCAL_DEFAULTS, "PLAYMESH_ISSUER": identity.url, **given}
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -18,6 +18,12 @@ class FileContent:
     etag: str
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it, for the owner only (mkdir's mode is not)."""
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 class VersionedFile:
     """One file, replaced as a whole and only by somebody who has seen what it holds.
 
@@ -52,7 +58,7 @@ class VersionedFile:
 
     def _replace(self, data: bytes, expected: str | None) -> FileContent:
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._path.parent)
             with self._locked():
                 current = self._read()
                 if (current.etag if current else None) != expected:

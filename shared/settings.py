@@ -62,17 +62,15 @@ class TrustSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class KeySettings:
-    """What signer and rotator must agree on, since one waits for the other's caches."""
+class CacheSettings:
+    """How long identity keeps keys: keyrotator must know, since it waits for these caches."""
 
-    algorithm: str
     jwks_max_age: timedelta
     key_refresh: timedelta
 
     @classmethod
-    def read(cls, env: Env) -> "KeySettings":
+    def read(cls, env: Env) -> "CacheSettings":
         return cls(
-            algorithm=env.choice("SIGNING_ALG", "RS256", ("RS256", "ES256")),
             jwks_max_age=env.duration(
                 "JWKS_MAX_AGE", timedelta(seconds=60), minimum=_SECOND, maximum=_HOUR
             ),

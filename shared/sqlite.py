@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import structlog
 
 from shared import errors
+from shared.files import make_private_folder
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -48,8 +49,8 @@ class Database:
 
     async def close(self) -> None:
         """Everything that was submitted before is done first; what comes later is Unavailable."""
-        await self._reader.stop()
         await self._writer.stop()
+        await self._reader.stop()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run one query. It sees every write that was acknowledged before."""
@@ -63,7 +64,7 @@ class Database:
 
     def _open(self) -> None:
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._path.parent)
             self._path.touch(mode=0o600)  # and so SQLite's own files beside it
             with _alone_in(self._path.parent), contextlib.ExitStack() as undo:
                 # Before a thread depends on them, so that who opens hears of a failure.

@@ -40,7 +40,7 @@ def loads(raw: bytes) -> JsonValue:
 
 def dumps(value: object) -> str:
     """Compact JSON, unicode as it is. `value` must come from `loads` or be built of its types."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def _is_too_deep(value: JsonValue) -> bool:
@@ -95,3 +95,5 @@ def _constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant
 )
+# Made once: json.dumps() with arguments of one's own makes an encoder for each call.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

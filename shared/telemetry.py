@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -45,9 +46,14 @@ def redact(
 ) -> MutableMapping[str, Any]:
     """The last line of defence: blanks every field whose name says that it holds a secret."""
     for name in event:
-        if any(secret in name.lower() for secret in _SECRET_NAMES):
+        if _is_secret(name):
             event[name] = _REDACTED
     return event
+
+
+@lru_cache(maxsize=1024)  # the names of fields are few, and this is asked for each of every line
+def _is_secret(name: str) -> bool:
+    return any(secret in name.lower() for secret in _SECRET_NAMES)
 
 
 class _MalformedRequests(logging.Filter):

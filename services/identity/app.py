@@ -1,6 +1,5 @@
 """identity's composition root."""
 
-import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -10,14 +9,13 @@ from services.identity.accounts import Accounts
 from services.identity.adapters.files import FileServiceClientStore, load_refresh_key
 from services.identity.adapters.sqlite import MIGRATIONS, SqliteAccountStore, SqliteSessionStore
 from services.identity.appkeys import LOGINS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
-from services.identity.handlers import routes, routes_of_sdks
+from services.identity.handlers import routes
 from services.identity.logins import Logins
 from services.identity.refresh_tokens import RefreshTokens
 from services.identity.service_clients import ServiceClients
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
-from services.identity.well_known import WellKnown
-from shared import errors
+from services.identity.well_known import WellKnown, openid_configuration
 from shared.background import repeating
 from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
@@ -68,13 +66,12 @@ def create_app(settings: Settings, signer: Signer, clock: Clock) -> web.Applicat
         await database.close()
 
     app[WELL_KNOWN] = WellKnown(
-        issuer=settings.trust.issuer,
+        openid_configuration=openid_configuration(settings.trust.issuer),
         published=lambda: signer.published,
-        max_age=settings.keys.jwks_max_age,
+        max_age=settings.caches.jwks_max_age,
     )
     app.cleanup_ctx.append(compose)
     app.add_routes(routes)
-    app.add_routes(routes_of_sdks)
     return app
 
 
@@ -83,20 +80,13 @@ async def run(settings: Settings) -> None:
     app = create_app(settings, signer, SystemClock())
 
     def delay() -> float:
-        return _FIRST_KEY_POLL if signer.not_ready() else settings.keys.key_refresh.total_seconds()
+        return (
+            _FIRST_KEY_POLL if signer.not_ready() else settings.caches.key_refresh.total_seconds()
+        )
 
     async def keep_signer_fresh(_app: web.Application) -> AsyncIterator[None]:
-        with contextlib.suppress(errors.Unavailable):
-            await signer.refresh()  # before the first request, not after it was refused
         async with repeating("signer.refresh", signer.refresh, delay):
             yield
 
     app.cleanup_ctx.append(keep_signer_fresh)
-    server = settings.server
-    await serve(
-        app,
-        host=server.host,
-        port=server.port,
-        admin_port=server.admin_port,
-        ready=[signer.not_ready],
-    )
+    await serve(app, settings.server, ready=[signer.not_ready])

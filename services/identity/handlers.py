@@ -10,17 +10,17 @@ from shared.http.bodies import Fields, read_form, read_object, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
 
-routes = web.RouteTableDef()
+_routes = web.RouteTableDef()
 
 
-@routes.post("/v1/guests")
+@_routes.post("/v1/guests")
 async def create_guest(request: web.Request) -> web.Response:
     fields = await read_object(request) if request.can_read_body else Fields({})
     login = await request.app[LOGINS].new_guest(device=wire.read_device(fields))
     return json_response(wire.render_new_guest(login), status=201)
 
 
-@routes.post("/v1/sessions")
+@_routes.post("/v1/sessions")
 async def log_in(request: web.Request) -> web.Response:
     fields = await read_object(request)
     guest = wire.read_login(fields)
@@ -30,14 +30,14 @@ async def log_in(request: web.Request) -> web.Response:
     return json_response(wire.render_tokens(login.tokens), status=201)
 
 
-@routes.post("/v1/sessions/refresh")
+@_routes.post("/v1/sessions/refresh")
 async def refresh(request: web.Request) -> web.Response:
     token = wire.read_refresh(await read_object(request))
     tokens = await request.app[SESSIONS].refresh(token)
     return json_response(wire.render_tokens(tokens))
 
 
-@routes.post("/oauth2/token")
+@_routes.post("/oauth2/token")
 async def service_token(request: web.Request) -> web.Response:
     asked = wire.read_token_request(
         await read_form(request), request.headers.get(hdrs.AUTHORIZATION)
@@ -48,7 +48,7 @@ async def service_token(request: web.Request) -> web.Response:
     return json_response(wire.render_service_token(token))
 
 
-@routes.get("/.well-known/jwks.json")
+@_routes.get("/.well-known/jwks.json")
 async def jwk_set(request: web.Request) -> web.Response:
     well_known = request.app[WELL_KNOWN]
     published = well_known.jwk_set()
@@ -61,10 +61,10 @@ async def jwk_set(request: web.Request) -> web.Response:
     return response
 
 
-@routes.get("/.well-known/openid-configuration")
+@_routes.get("/.well-known/openid-configuration")
 async def openid_configuration(request: web.Request) -> web.Response:
     well_known = request.app[WELL_KNOWN]
-    return _cacheable(well_known.openid_configuration(), well_known.max_age_seconds)
+    return _cacheable(well_known.openid_configuration, well_known.max_age_seconds)
 
 
 async def login_as_guest(request: web.Request) -> web.Response:
@@ -80,7 +80,8 @@ async def refresh_access_token(request: web.Request) -> web.Response:
     return json_response(wire.render_drop_in(tokens))
 
 
-routes_of_sdks = [
+routes = [
+    *_routes,
     *drop_in("/login-as-guest", login_as_guest),
     *drop_in("/refresh-access-token", refresh_access_token),
 ]

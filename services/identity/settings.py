@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.env import Env
-from shared.settings import KeySettings, ServerSettings, TrustSettings
+from shared.settings import CacheSettings, ServerSettings, TrustSettings
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
@@ -15,7 +15,7 @@ _DAY = timedelta(days=1)
 class Settings:
     server: ServerSettings
     trust: TrustSettings
-    keys: KeySettings
+    caches: CacheSettings
     refresh_idle_ttl: timedelta
     refresh_absolute_ttl: timedelta
 
@@ -26,7 +26,7 @@ class Settings:
         settings = cls(
             server=ServerSettings.read(env, port=8080, admin_port=9080),
             trust=TrustSettings.read(env),
-            keys=KeySettings.read(env),
+            caches=CacheSettings.read(env),
             refresh_idle_ttl=env.duration(
                 "REFRESH_IDLE_TTL", 7 * _DAY, minimum=_SECOND, maximum=366 * _DAY
             ),

@@ -12,7 +12,7 @@ from shared.keys.ports import PublishedSet
 class WellKnown:
     """`published` answers the JWK Set as it is stored, None before the first key."""
 
-    issuer: str
+    openid_configuration: bytes
     published: Callable[[], PublishedSet | None]
     max_age: timedelta
 
@@ -27,19 +27,17 @@ class WellKnown:
             raise errors.Unavailable("no key has been published yet")
         return published
 
-    def openid_configuration(self) -> bytes:
-        body = {
-            "issuer": self.issuer,
-            "jwks_uri": f"{self.issuer}/.well-known/jwks.json",
-            "token_endpoint": f"{self.issuer}/oauth2/token",
-            "id_token_signing_alg_values_supported": ["RS256", "ES256"],
-            "scopes_supported": ["guest", "authenticated"],
-            "response_types_supported": ["token"],
-            "subject_types_supported": ["public"],
-            "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": [
-                "client_secret_basic",
-                "client_secret_post",
-            ],
-        }
-        return strict_json.dumps(body).encode()
+
+def openid_configuration(issuer: str) -> bytes:
+    body = {
+        "issuer": issuer,
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "token_endpoint": f"{issuer}/oauth2/token",
+        "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+        "scopes_supported": ["guest", "authenticated"],
+        "response_types_supported": ["token"],
+        "subject_types_supported": ["public"],
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+    }
+    return strict_json.dumps(body).encode()

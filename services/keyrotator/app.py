@@ -1,12 +1,12 @@
 """keyrotator's composition root."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 from aiohttp import web
 
 from services.keyrotator.appkeys import ROTATOR
 from services.keyrotator.handlers import routes
-from services.keyrotator.rotation import RotationPolicy
 from services.keyrotator.rotator import Rotator
 from services.keyrotator.settings import Settings
 from shared.auth.middleware import JWKS_CLIENT, trust
@@ -22,32 +22,14 @@ _LARGEST_BODY = 64 * 1024
 
 def create_rotator(settings: Settings, clock: Clock) -> Rotator:
     directory = settings.server.data_dir / "keys"
-    policy = RotationPolicy.from_caches(
-        period=settings.rotation_period,
-        algorithm=settings.keys.algorithm,
-        jwks_max_age=settings.keys.jwks_max_age,
-        jwks_ttl=settings.trust.jwks_ttl,
-        key_refresh=settings.keys.key_refresh,
-        slack=settings.rotation_slack,
-        access_token_ttl=settings.trust.access_token_ttl,
-    )
-    return Rotator(FileKeyRingStore(directory), FileJwkSetStore(directory), policy, clock)
+    return Rotator(FileKeyRingStore(directory), FileJwkSetStore(directory), settings.policy, clock)
 
 
 def create_app(settings: Settings, clock: Clock) -> web.Application:
     app = new_app(largest_body=_LARGEST_BODY)
     app[ROTATOR] = create_rotator(settings, clock)
     app.add_routes(routes)
-    trust(
-        app,
-        issuer=settings.trust.issuer,
-        service="keyrotator",
-        audience=settings.trust.audience,
-        jwks_url=settings.trust.jwks_url,
-        jwks_ttl=settings.trust.jwks_ttl,
-        longest_lifetime=settings.trust.access_token_ttl,
-        clock=clock,
-    )
+    trust(app, service="keyrotator", clock=clock, **asdict(settings.trust))
     return app
 
 
@@ -64,14 +46,7 @@ async def run(settings: Settings) -> None:
     app.cleanup_ctx.append(tick_by_the_clock)
     # The loop turns whether ready or not: identity's first key, and so the first JWK Set, must
     # come from here. Ready means that operators are served, too.
-    server = settings.server
-    await serve(
-        app,
-        host=server.host,
-        port=server.port,
-        admin_port=server.admin_port,
-        ready=[app[JWKS_CLIENT].not_ready],
-    )
+    await serve(app, settings.server, ready=[app[JWKS_CLIENT].not_ready])
 
 
 async def run_once(settings: Settings) -> None:

@@ -6,7 +6,6 @@ waiting is measured from times that are kept in the ring, so a restart, a second
 call too many changes nothing that is not due.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,15 +13,16 @@ from shared.auth.verifier import LEEWAY
 from shared.keys.models import KeyRing, KeyState, SigningKey
 
 _RETIRED_KEPT = 5
-
-NewKey = Callable[[], SigningKey]
+_MOST_PUBLISHED = 12
+"""A bound on the JWK Set, which verifiers refuse beyond 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class RotationPolicy:
     """`publish_lead`: from published to first signature. `overlap`: from last signature to gone.
 
-    A new key is made half a period before it is due, so that the lead is never what delays it.
+    A new key is made half a period before it is due; a period of at least two leads is therefore
+    never delayed by the lead.
     """
 
     period: timedelta
@@ -58,17 +58,20 @@ class RotationPolicy:
 
 
 def needs_new_key(ring: KeyRing, policy: RotationPolicy, now: datetime) -> bool:
-    if ring.pending:
+    if ring.pending or len(ring.public_jwks()) >= _MOST_PUBLISHED:
         return False
     active = ring.active
     return active is None or _is_due(ring, active, policy, now + policy.period / 2)
 
 
-def advance(ring: KeyRing, policy: RotationPolicy, now: datetime, new_key: NewKey) -> KeyRing:
-    """The ring as it should be at `now`; `new_key` is called only if a key is needed."""
-    ring = replace(ring, keys=tuple(_retire(key, now) for key in ring.keys))
-    if needs_new_key(ring, policy, now):
-        ring = ring.with_key(new_key())
+def advance(
+    ring: KeyRing, policy: RotationPolicy, now: datetime, spare: SigningKey | None
+) -> KeyRing:
+    """The ring as it should be at `now`. `spare` is a new key for it, if `needs_new_key`."""
+    keys = (_believe(key, policy, now) for key in ring.keys)
+    ring = replace(ring, keys=tuple(_retire(key, now) for key in keys))
+    if spare is not None:
+        ring = ring.with_key(spare)
     ring = _activate(ring, policy, now)
     return _forget(ring)
 
@@ -78,7 +81,7 @@ def activation_time(ring: KeyRing, policy: RotationPolicy, now: datetime) -> dat
     pending, active = ring.pending, ring.active
     published = pending.published_at if pending and pending.published_at else now
     earliest = max(now, published + policy.publish_lead) if active else now
-    if active is None or ring.rotation_requested or active.activated_at is None:
+    if active is None or active.activated_at is None or _is_due(ring, active, policy, now):
         return earliest
     return max(earliest, active.activated_at + policy.period)
 
@@ -102,7 +105,22 @@ def _is_due(ring: KeyRing, active: SigningKey, policy: RotationPolicy, now: date
         or active.algorithm != policy.algorithm
         or active.activated_at is None
         or now >= active.activated_at + policy.period
+        or _is_future(active.activated_at, now)
     )
+
+
+def _is_future(moment: datetime, now: datetime) -> bool:
+    """Further ahead than two clocks of the mesh may be apart: one of them has been wrong."""
+    return moment > now + LEEWAY
+
+
+def _believe(key: SigningKey, policy: RotationPolicy, now: datetime) -> SigningKey:
+    """Times that a clock wrote which ran ahead must not hold up the rotation for as long."""
+    if key.state is KeyState.PENDING and key.published_at and _is_future(key.published_at, now):
+        return replace(key, published_at=None)
+    if key.retires_at and _is_future(key.retires_at, now + policy.overlap):
+        return replace(key, retires_at=now + policy.overlap)
+    return key
 
 
 def _retire(key: SigningKey, now: datetime) -> SigningKey:

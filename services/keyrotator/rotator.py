@@ -87,14 +87,14 @@ class Rotator:
         stored = await self._ring.load()
         now = self._clock.now()
         before = stored.ring if stored else KeyRing()
+        if stored is None and published is not None:
+            # A ring made anew would take the keys out of the set that sessions depend on.
+            raise errors.Unavailable(
+                "a JWK Set is published, but its key ring is missing: restore the ring,"
+                " or remove the published set to begin anew with every token invalid"
+            )
         spare = await self._new_key() if needs_new_key(before, self._policy, now) else None
-
-        def new_key() -> SigningKey:
-            if spare is None:
-                raise AssertionError("needs_new_key() and advance() disagree")
-            return spare
-
-        after = advance(before, self._policy, now, new_key)
+        after = advance(before, self._policy, now, spare)
         if after != before:
             await self._ring.replace(after, expected=stored.version if stored else None)
             _log_changes(before, after)

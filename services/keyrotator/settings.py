@@ -4,47 +4,54 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from services.keyrotator.rotation import RotationPolicy
 from shared.env import Env
-from shared.settings import KeySettings, ServerSettings, TrustSettings
+from shared.settings import CacheSettings, ServerSettings, TrustSettings
 
 _SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     server: ServerSettings
     trust: TrustSettings
-    keys: KeySettings
-    rotation_period: timedelta
+    policy: RotationPolicy
     rotation_interval: timedelta
-    rotation_slack: timedelta
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError with every fault."""
         env = Env(environ)
+        trust = TrustSettings.read(env)
         settings = cls(
             server=ServerSettings.read(env, port=8081, admin_port=9081),
-            trust=TrustSettings.read(env),
-            keys=KeySettings.read(env),
-            rotation_period=env.duration(
-                "ROTATION_PERIOD",
-                timedelta(days=7),
-                minimum=10 * _SECOND,
-                maximum=timedelta(days=366),
-            ),
+            trust=trust,
+            policy=_read_policy(env, trust),
             rotation_interval=env.duration(
-                "ROTATION_INTERVAL",
-                timedelta(seconds=60),
-                minimum=_SECOND,
-                maximum=timedelta(days=1),
-            ),
-            rotation_slack=env.duration(
-                "ROTATION_SLACK",
-                timedelta(seconds=60),
-                minimum=_SECOND,
-                maximum=timedelta(days=1),
+                "ROTATION_INTERVAL", _MINUTE, minimum=_SECOND, maximum=_DAY
             ),
         )
         env.check()
         return settings
+
+
+def _read_policy(env: Env, trust: TrustSettings) -> RotationPolicy:
+    caches = CacheSettings.read(env)
+    policy = RotationPolicy.from_caches(
+        period=env.duration("ROTATION_PERIOD", 7 * _DAY, minimum=_SECOND, maximum=366 * _DAY),
+        algorithm=env.choice("SIGNING_ALG", "RS256", ("RS256", "ES256")),
+        jwks_max_age=caches.jwks_max_age,
+        jwks_ttl=trust.jwks_ttl,
+        key_refresh=caches.key_refresh,
+        slack=env.duration("ROTATION_SLACK", _MINUTE, minimum=_SECOND, maximum=_DAY),
+        access_token_ttl=trust.access_token_ttl,
+    )
+    if policy.period < 2 * policy.publish_lead:
+        env.fault(
+            "ROTATION_PERIOD",
+            f"must be at least twice the {policy.publish_lead} that caches need to learn of a key"
+            " (JWKS_MAX_AGE + JWKS_TTL + KEY_REFRESH + ROTATION_SLACK)",
+        )
+    return policy

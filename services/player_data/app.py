@@ -1,13 +1,14 @@
 """player_data's composition root."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 from aiohttp import web
 
 from services.player_data import wire
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
 from services.player_data.appkeys import PROFILES, RECORDS
-from services.player_data.handlers import routes, routes_of_sdks
+from services.player_data.handlers import routes
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
 from services.player_data.settings import Settings
@@ -38,27 +39,10 @@ def create_app(settings: Settings, clock: Clock) -> web.Application:
 
     app.cleanup_ctx.append(compose)
     app.add_routes(routes)
-    app.add_routes(routes_of_sdks)
-    trust(
-        app,
-        issuer=settings.trust.issuer,
-        service="player_data",
-        audience=settings.trust.audience,
-        jwks_url=settings.trust.jwks_url,
-        jwks_ttl=settings.trust.jwks_ttl,
-        longest_lifetime=settings.trust.access_token_ttl,
-        clock=clock,
-    )
+    trust(app, service="player_data", clock=clock, **asdict(settings.trust))
     return app
 
 
 async def run(settings: Settings) -> None:
     app = create_app(settings, SystemClock())
-    server = settings.server
-    await serve(
-        app,
-        host=server.host,
-        port=server.port,
-        admin_port=server.admin_port,
-        ready=[app[JWKS_CLIENT].not_ready],
-    )
+    await serve(app, settings.server, ready=[app[JWKS_CLIENT].not_ready])

@@ -13,13 +13,13 @@ from shared.http.bodies import read_json, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
 
-routes = web.RouteTableDef()
+_routes = web.RouteTableDef()
 
 _LIST = "/v1/players/{player}/records"
 _RECORD = "/v1/players/{player}/records/{collection}/{key}"
 
 
-@routes.get(_LIST)
+@_routes.get(_LIST)
 async def list_records(request: web.Request) -> web.Response:
     player = resolve_player(request.match_info["player"], request[CLAIMS].subject)
     asked = wire.read_listing(request, player)
@@ -33,7 +33,7 @@ async def list_records(request: web.Request) -> web.Response:
     return web.json_response(text=wire.render_page(page))
 
 
-@routes.get(_RECORD)
+@_routes.get(_RECORD)
 async def get_record(request: web.Request) -> web.Response:
     record = await request.app[RECORDS].get(_key(request))
     headers = wire.record_headers(record)
@@ -42,7 +42,7 @@ async def get_record(request: web.Request) -> web.Response:
     return web.json_response(text=wire.render_record(record), headers=headers)
 
 
-@routes.put(_RECORD)
+@_routes.put(_RECORD)
 async def put_record(request: web.Request) -> web.Response:
     key, precondition = _key(request), wire.read_precondition(request.headers)
     written = await request.app[RECORDS].put(key, await read_json(request), precondition)
@@ -53,7 +53,7 @@ async def put_record(request: web.Request) -> web.Response:
     )
 
 
-@routes.delete(_RECORD)
+@_routes.delete(_RECORD)
 async def delete_record(request: web.Request) -> web.Response:
     precondition = wire.read_precondition(request.headers)
     await request.app[RECORDS].delete(_key(request), precondition)
@@ -71,7 +71,8 @@ async def get_player_data(request: web.Request) -> web.Response:
     return json_response(wire.render_profile(player, await request.app[PROFILES].get(player)))
 
 
-routes_of_sdks = [
+routes = [
+    *_routes,
     *drop_in("/set-player-data", set_player_data),
     *drop_in("/get-player-data", get_player_data),
 ]

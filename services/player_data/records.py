@@ -1,4 +1,4 @@
-"""A player's records: who may do what, and what the drop-in routes make of them."""
+"""A player's records, and who may reach them."""
 
 from services.player_data.models import Page, Precondition, Record, RecordKey, Written, check_size
 from services.player_data.ports import RecordStore

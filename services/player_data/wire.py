@@ -19,6 +19,7 @@ _LONGEST_FIELD = 1024
 _LONGEST_CURSOR = 512
 _MOST_FIELDS = 64
 _NAME_OF_PLAYER = "player_name"
+_ANSWERED = frozenset(("UserID", "PlayerName"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,8 @@ def record_headers(record: Record) -> dict[str, str]:
 def read_profile(fields: Fields) -> dict[str, str]:
     """`player_name` and any further fields, each a string with a plain name."""
     names = fields.names()
+    if taken := _ANSWERED.intersection(names):
+        raise errors.InvalidRequest(f"`{min(taken)}` is the name of an answered field")
     if len(names) > _MOST_FIELDS:
         raise errors.InvalidRequest(f"at most {_MOST_FIELDS} fields can be set")
     values = {

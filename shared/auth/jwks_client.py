@@ -16,6 +16,7 @@ from shared import errors
 from shared.auth.jwk_set import InvalidJwkSet, VerificationKey, is_key_id, parse_jwk_set
 from shared.background import repeating
 from shared.clock import Clock
+from shared.http.client import Document
 from shared.ids import jitter
 
 _log = structlog.get_logger()
@@ -23,24 +24,28 @@ _FETCHES = Counter("playmesh_jwks_fetches", "Fetches of the JWK Set.", ("reason"
 _LAST_SUCCESS = Gauge("playmesh_jwks_last_success_timestamp_seconds", "When the set last came.")
 
 _COOL_DOWN = 30.0
+_SHORTEST_TTL = 1.0
 _HARD_LIMIT = 4 * 3600.0
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _REFRESH_AHEAD = 0.8
 _JITTER = 0.1
 _WORRYING = 3
 
-Fetch = Callable[[], Awaitable[bytes]]
+Fetch = Callable[[], Awaitable[Document]]
 
 
 class JwksClient:
-    """`fetch` answers the document or raises Unavailable; `ttl` is in seconds.
+    """`fetch` answers the document or raises Unavailable.
 
-    A set older than four hours is no longer trusted: whoever can keep us from the issuer for
-    that long could also be the one whose key was revoked.
+    A set is refreshed after `ttl` seconds, sooner where the issuer says that it may be kept for
+    less: so a mesh that rotates fast is followed by verifiers that know nothing of it. A set
+    older than four hours is no longer trusted: whoever can keep us from the issuer for that long
+    could also be the one whose key was revoked.
     """
 
     def __init__(self, fetch: Fetch, *, ttl: float, clock: Clock) -> None:
         self._fetch = fetch
+        self._longest_ttl = ttl
         self._ttl = ttl
         self._clock = clock
         self._keys: Mapping[str, VerificationKey] = {}
@@ -98,13 +103,16 @@ class JwksClient:
     async def _refresh(self, reason: str) -> bool:
         self._attempted_at = self._clock.monotonic()
         try:
-            keys = parse_jwk_set(await self._fetch())
+            document = await self._fetch()
+            keys = parse_jwk_set(document.body)
         except Exception as error:  # noqa: BLE001 - a bug of ours, too, must back off
             self._failures += 1
             _FETCHES.labels(reason, "failed").inc()
             self._report(reason, error)
             return False
         self._keys = keys
+        kept = self._longest_ttl if document.max_age is None else document.max_age
+        self._ttl = min(self._longest_ttl, max(_SHORTEST_TTL, kept))
         self._fetched_at = self._clock.monotonic()
         self._failures = 0
         _FETCHES.labels(reason, "ok").inc()

@@ -9,6 +9,7 @@ In a handler, `request[CLAIMS].subject` is the player's user id. `@public` opens
 `@require_scope("chat:admin")` keeps it for services.
 """
 
+import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -23,11 +24,11 @@ from shared.auth.jwk_set import LARGEST_DOCUMENT
 from shared.auth.jwks_client import JwksClient
 from shared.auth.verifier import Expectations, TokenVerifier
 from shared.clock import Clock, SystemClock
-from shared.http.client import fetch, new_session
+from shared.http.client import Document, fetch, new_session
 from shared.http.problems import from_error
 
 H = TypeVar("H", bound=Callable[..., Awaitable[web.StreamResponse]])
-Check = Callable[[Claims], None]
+Check = Callable[[Claims], bool]
 
 CLAIMS: web.RequestKey[Claims] = web.RequestKey("CLAIMS", Claims)
 JWKS_CLIENT: web.AppKey[JwksClient] = web.AppKey("JWKS_CLIENT", JwksClient)
@@ -42,23 +43,33 @@ def public(handler: H) -> H:
     return handler
 
 
-def require_scope(scope: str) -> Callable[[H], H]:
-    """Only a service whose token carries `scope` passes; a player gets 403."""
+def require_scope(scope: str) -> Callable[[Handler], Handler]:
+    """Only a service whose token carries `scope` passes; a player gets 403.
 
-    def check(claims: Claims) -> None:
-        if not claims.is_service or scope not in claims.scopes:
-            raise errors.Forbidden(f"a service token with the scope {scope} is required")
+    The check is in the handler itself: whatever is wrapped around it, nobody gets past it.
+    """
 
-    def decorate(handler: H) -> H:
-        setattr(handler, _ACCESS, check)
-        return handler
+    def decorate(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            claims = request[CLAIMS]
+            if not claims.is_service or scope not in claims.scopes:
+                error = errors.Forbidden(f"a service token with the scope {scope} is required")
+                return from_error(request, error)
+            return await handler(request)
+
+        setattr(guarded, _ACCESS, _anybody)
+        return guarded
 
     return decorate
 
 
-def _require_player(claims: Claims) -> None:
-    if claims.is_service:
-        raise errors.Forbidden("a player's token is required")
+def _anybody(_claims: Claims) -> bool:
+    return True
+
+
+def _is_player(claims: Claims) -> bool:
+    return not claims.is_service
 
 
 def authenticate(
@@ -73,13 +84,14 @@ def authenticate(
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.match_info.http_exception is not None:  # no such route, no such method
             return await handler(request)
-        check: Check | None = getattr(request.match_info.handler, _ACCESS, _require_player)
+        check: Check | None = getattr(request.match_info.handler, _ACCESS, _is_player)
         if check is not None:
             try:
                 claims = await verifier.verify(_token(request))
-                check(claims)
             except errors.PlaymeshError as error:
                 return from_error(request, error)
+            if not check(claims):
+                return from_error(request, errors.Forbidden("a player's token is required"))
             request[CLAIMS] = claims
         return await handler(request)
 
@@ -94,18 +106,23 @@ def trust(
     audience: str = "gamebackend",
     jwks_url: str | None = None,
     jwks_ttl: timedelta = timedelta(seconds=300),
-    longest_lifetime: timedelta = timedelta(seconds=900),
+    access_token_ttl: timedelta = timedelta(seconds=900),
     clock: Clock | None = None,
 ) -> None:
     """Make `app` accept the tokens of `issuer`: players', and services' meant for `service`.
 
     Fetches the JWK Set from `jwks_url` (default: the issuer's well-known place) while the
-    application runs. Until the first set has come, requests get 503 with Retry-After.
+    application runs. Until the first set has come, requests get 503 with Retry-After. Raises
+    ValueError where a URL is none.
     """
     clock = clock or SystemClock()
+    issuer = issuer.rstrip("/")
     url = jwks_url or f"{issuer}/.well-known/jwks.json"
+    for name, value in (("issuer", issuer), ("jwks_url", url)):
+        if not re.match(r"https?://[^/?#]", value):
+            raise ValueError(f"{name} must be an http or https URL; it is {value!r}")
 
-    async def fetch_set() -> bytes:
+    async def fetch_set() -> Document:
         async with new_session() as session:
             return await fetch(session, url, largest=LARGEST_DOCUMENT)
 
@@ -114,7 +131,7 @@ def trust(
         issuer=issuer,
         player_audience=audience,
         service_audience=service_audience(service),
-        longest_lifetime=longest_lifetime,
+        longest_lifetime=access_token_ttl,
     )
 
     async def keep_fresh(_app: web.Application) -> AsyncIterator[None]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from shared import errors
-from shared.http.middleware import cors, observe
+from shared.http.middleware import bounded, cors, observe
 from shared.http.problems import Describe, problems
 
 
@@ -13,9 +13,13 @@ def new_app(
     *,
     largest_body: int,
     describe: Mapping[type[errors.PlaymeshError], Describe] | None = None,
+    most_under_way: int = 256,
 ) -> web.Application:
-    """`largest_body` is in bytes, after decompression; beyond it the answer is 413."""
+    """`largest_body` is in bytes, after decompression; beyond it the answer is 413.
+
+    Both together bound the memory that requests can take.
+    """
     return web.Application(
-        middlewares=[observe, cors, problems(describe)],
+        middlewares=[observe, cors, problems(describe), bounded(most_under_way)],
         client_max_size=largest_body,
     )

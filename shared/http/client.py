@@ -1,6 +1,10 @@
 """Calls to others over HTTP: bounded in time and size, no redirects, no surprises."""
 
+import re
+from dataclasses import dataclass
+
 import aiohttp
+from aiohttp import hdrs
 from yarl import URL
 
 from shared import errors
@@ -8,8 +12,16 @@ from shared import errors
 _TIMEOUT = aiohttp.ClientTimeout(total=2, connect=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """`max_age`: for how many seconds the sender lets it be kept; None where it does not say."""
+
+    body: bytes
+    max_age: float | None
+
+
 def new_session() -> aiohttp.ClientSession:
-    """One per process, for its whole life. No cookies, no proxy from the environment."""
+    """No cookies, no proxy from the environment."""
     return aiohttp.ClientSession(
         timeout=_TIMEOUT,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -19,21 +31,27 @@ def new_session() -> aiohttp.ClientSession:
     )
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, *, largest: int) -> bytes:
-    """The body of a 200 answer of at most `largest` bytes; anything else is Unavailable.
+async def fetch(session: aiohttp.ClientSession, url: str, *, largest: int) -> Document:
+    """The document of a 200 answer of at most `largest` bytes; anything else is Unavailable.
 
-    The error names the host only: aiohttp's own messages carry the whole URL.
+    The error names host and path only: aiohttp's own messages carry the query as well.
     """
-    host = URL(url).host
+    parsed = URL(url)
+    source = f"{parsed.host}{parsed.path}"
     try:
         async with session.get(url, allow_redirects=False) as response:
             if response.status != 200:  # noqa: PLR2004 - HTTP 200
-                raise errors.Unavailable(f"{host} answered {response.status}")
+                raise errors.Unavailable(f"{source} answered {response.status}")
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > largest:
-                    raise errors.Unavailable(f"{host} answered more than {largest} bytes")
-            return bytes(body)
+                    raise errors.Unavailable(f"{source} answered more than {largest} bytes")
+            return Document(bytes(body), _max_age(response.headers.get(hdrs.CACHE_CONTROL, "")))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise errors.Unavailable(f"{host} cannot be reached: {type(error).__name__}") from None
+        raise errors.Unavailable(f"{source} cannot be reached: {type(error).__name__}") from None
+
+
+def _max_age(cache_control: str) -> float | None:
+    match = re.search(r"\bmax-age=(\d{1,9})\b", cache_control)
+    return float(match[1]) if match else None

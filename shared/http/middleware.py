@@ -5,9 +5,10 @@ import time
 
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Histogram
 
+from shared import errors
 from shared.http.keys import REQUEST_ID
 from shared.ids import new_id
 
@@ -61,6 +62,28 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             ms=round(elapsed * 1000, 2),
         )
         structlog.contextvars.unbind_contextvars("request_id")
+
+
+def bounded(most: int) -> Middleware:
+    """Refuse, before its body is read, what comes while `most` requests are under way.
+
+    A client that hangs up does not end its request, so without a bound anybody could pile up
+    bodies in memory faster than a store takes them.
+    """
+    under_way = 0
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal under_way
+        if under_way >= most:
+            raise errors.Unavailable("too many requests are under way")
+        under_way += 1
+        try:
+            return await handler(request)
+        finally:
+            under_way -= 1
+
+    return middleware
 
 
 @web.middleware

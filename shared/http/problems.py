@@ -78,6 +78,8 @@ def from_error(
         headers[hdrs.WWW_AUTHENTICATE] = 'Basic realm="playmesh"'
     elif isinstance(error, errors.InvalidToken):
         headers[hdrs.WWW_AUTHENTICATE] = 'Bearer error="invalid_token"'
+    elif isinstance(error, errors.Forbidden):  # RFC 6750 section 3.1
+        headers[hdrs.WWW_AUTHENTICATE] = 'Bearer error="insufficient_scope"'
     elif isinstance(error, errors.Unauthenticated):
         headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     elif isinstance(error, errors.Unavailable):
@@ -118,7 +120,7 @@ def problems(
             return from_error(request, errors.InvalidRequest("the body is broken off or malformed"))
         except Exception:  # noqa: BLE001 - the last resort: nothing may leave without an answer
             # A bug of ours: the log has everything, the answer nothing but the request id.
-            _log.exception("request.failed", method=request.method, path=request.path)
+            _log.exception("request.failed", method=request.method, path=request.rel_url.raw_path)
             return from_error(request, errors.PlaymeshError())
 
     return middleware

@@ -8,6 +8,8 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.settings import ServerSettings
+
 _log = structlog.get_logger()
 
 Ready = Callable[[], str | None]
@@ -19,14 +21,7 @@ _KEEPALIVE = 75.0  # longer than a load balancer's idle time-out, or it answers 
 _BACKLOG = 1024
 
 
-async def serve(
-    app: web.Application,
-    *,
-    host: str,
-    port: int,
-    admin_port: int,
-    ready: Sequence[Ready],
-) -> None:
+async def serve(app: web.Application, settings: ServerSettings, *, ready: Sequence[Ready]) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests that are under way.
 
     Liveness touches nothing; readiness asks `ready`, which must be local (no store, no network).
@@ -45,9 +40,9 @@ async def serve(
     try:
         await public.setup()
         await admin.setup()
-        public_port = await _listen(public, host, port)
-        bound_admin_port = await _listen(admin, host, admin_port)
-        _log.info("listening", host=host, port=public_port, admin_port=bound_admin_port)
+        port = await _listen(public, settings.host, settings.port)
+        admin_port = await _listen(admin, settings.host, settings.admin_port)
+        _log.info("listening", host=settings.host, port=port, admin_port=admin_port)
         await stopping.wait()
         _log.info("stopping")
     finally:

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared import strict_json
 from shared.clock import from_iso, to_iso
-from shared.keys.models import KeyRing, KeyState, SigningKey
+from shared.keys.models import IllegalMoveError, KeyRing, KeyState, SigningKey
 
 
 def render_ring(ring: KeyRing) -> bytes:
@@ -38,19 +38,13 @@ def parse_ring(document: bytes) -> KeyRing:
             keys=tuple(_key(entry) for entry in body["keys"]),
             rotation_requested=bool(body["rotation_requested"]),
         )
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, IllegalMoveError, KeyError, TypeError, ValueError):
         raise ValueError("the key ring document is damaged") from None
 
 
 def render_jwk_set(ring: KeyRing) -> bytes:
     """The public document of RFC 7517 section 5: public members only."""
     return strict_json.dumps({"keys": ring.public_jwks()}).encode()
-
-
-def key_ids(jwk_set: bytes) -> frozenset[str]:
-    """The ids of the keys in a published set."""
-    body: Any = strict_json.loads(jwk_set)
-    return frozenset(entry["kid"] for entry in body["keys"])
 
 
 def _key(entry: Mapping[str, Any]) -> SigningKey:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
 from shared import errors
-from shared.keys.documents import key_ids
+from shared.auth.jwk_set import InvalidJwkSet, VerificationKey, parse_jwk_set
 from shared.keys.models import SigningKey
 from shared.keys.ports import JwkSetStore, KeyRingStore, PublishedSet
 
@@ -22,8 +23,8 @@ class _Loaded:
 class Signer:
     """Signs with the ring's active key. `refresh()` re-reads both stores; call it regularly.
 
-    A key that is active but not in the public set is not used: a token that nobody can verify
-    is worse than an old key. The private key is parsed once, when it changes.
+    Only with a key that is in the public set, neither before it is there nor after: a token that
+    nobody can verify is worse than none. The private key is parsed once, when it changes.
     """
 
     def __init__(self, ring: KeyRingStore, public: JwkSetStore) -> None:
@@ -37,10 +38,13 @@ class Signer:
         published = await self._public.read()
         if published is None:
             return
+        public_keys = _parse(published)
         self.published = published
+        if self._loaded is not None and self._loaded.key_id not in public_keys:
+            self._loaded = None
         stored = await self._ring.load()
         active = stored.ring.active if stored else None
-        if active is None or active.key_id not in key_ids(published.document):
+        if active is None or active.key_id not in public_keys:
             return
         if self._loaded is None or self._loaded.key_id != active.key_id:
             self._loaded = _load(active)
@@ -64,10 +68,20 @@ class Signer:
         return self._loaded
 
 
+def _parse(published: PublishedSet) -> Mapping[str, VerificationKey]:
+    try:
+        return parse_jwk_set(published.document)
+    except InvalidJwkSet as error:
+        raise errors.Unavailable(f"the published JWK Set is damaged: {error}") from None
+
+
 def _load(key: SigningKey) -> _Loaded:
-    if key.private_jwk is None:
-        raise errors.Unavailable("the active key has no private part")
-    members: dict[str, str | list[str]] = dict(key.private_jwk)
-    loaded = RSAKey.import_key(members) if key.algorithm == "RS256" else ECKey.import_key(members)
-    loaded.private_key  # noqa: B018 - parses now, not in the first login
+    members: dict[str, str | list[str]] = dict(key.private_jwk or {})
+    kind = RSAKey if key.algorithm == "RS256" else ECKey
+    try:
+        loaded = kind.import_key(members)
+        loaded.private_key  # noqa: B018 - parses now, not in the first login
+    except (JoseError, ValueError, TypeError, KeyError):
+        # Without the cause: it may show a part of the key.
+        raise errors.Unavailable("the active key's private part is damaged") from None
     return _Loaded(key.key_id, key.algorithm, loaded)

@@ -201,6 +201,17 @@ async def test_the_runner_stops_the_others_when_one_service_dies(tmp_path: Path)
     assert not any(child.is_running() for child in children)
 
 
+async def test_a_second_runner_names_the_port_and_a_way_out(tmp_path: Path) -> None:
+    first = int(free_ports())
+    with socket.create_server(("127.0.0.1", first + 1001)):
+        environ = {"PLAYMESH_DATA_DIR": str(tmp_path), "PLAYMESH_PORT": str(first)}
+        code, output = await outcome("services", environ=environ)
+    assert code == 64
+    assert f"port {first + 1001} cannot be had" in output
+    assert "make run PORT=" in output
+    assert "Playmesh is ready" not in output
+
+
 async def test_the_runner_refuses_a_port_that_leaves_no_room(tmp_path: Path) -> None:
     environ = {"PLAYMESH_DATA_DIR": str(tmp_path), "PLAYMESH_PORT": "65000"}
     code, output = await outcome("services", environ=environ)

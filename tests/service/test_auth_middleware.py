@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from shared import errors
 from shared.auth.claims import Claims
@@ -362,3 +363,54 @@ async def test_the_answer_never_shows_the_token(mesh_chat: str, issuer: Issuer) 
     answer = await get(mesh_chat, "/hello", f"Bearer {token}")
     shown = answer.body.decode() + json.dumps(dict(answer.headers))
     assert not any(part in shown for part in token.split("."))
+
+
+def drops_attributes(handler: Handler) -> Handler:
+    """A decorator as people write them: without functools.wraps."""
+
+    async def wrapped(request: web.Request) -> web.StreamResponse:
+        return await handler(request)
+
+    return wrapped
+
+
+async def test_a_decorator_around_require_scope_does_not_open_the_route(issuer: Issuer) -> None:
+    async def wipe(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text="wiped")
+
+    app = web.Application()
+    app.router.add_post("/wipe", drops_attributes(require_scope("chat:admin")(wipe)))
+    async with issuer.serving() as jwks_url:
+        trust(app, issuer=ISSUER, service="chat", jwks_url=jwks_url, clock=issuer.clock)
+        async with serving(app) as url, aiohttp.ClientSession(url) as http:
+            for token in (
+                issuer.token(),
+                issuer.token(scope="chat:admin"),
+                issuer.service_token("x", audience="playmesh:chat", scope="chat:read"),
+            ):
+                headers = {"Authorization": f"Bearer {token}"}
+                async with http.post("/wipe", headers=headers) as response:
+                    assert response.status == 403
+
+
+@pytest.mark.parametrize("issuer_url", ["", "id.example.com", "ftp://id.example.com", "https://"])
+def test_an_issuer_that_is_no_url_is_refused_at_once(issuer_url: str) -> None:
+    with pytest.raises(ValueError, match="issuer must be an http or https URL"):
+        trust(web.Application(), issuer=issuer_url, service="chat")
+
+
+async def test_an_issuer_may_be_given_with_a_slash_at_its_end(issuer: Issuer) -> None:
+    app = web.Application()
+    app.router.add_get("/", greet)
+    async with issuer.serving() as jwks_url:
+        trust(app, issuer=f"{ISSUER}/", service="chat", jwks_url=jwks_url, clock=issuer.clock)
+        async with (
+            serving(app) as url,
+            aiohttp.ClientSession(url) as http,
+            http.get("/", headers={"Authorization": issuer.token()}) as response,
+        ):
+            assert response.status == 200
+
+
+async def greet(request: web.Request) -> web.StreamResponse:
+    return web.Response(text=request[CLAIMS].subject)

@@ -599,17 +599,17 @@ async def other() -> AsyncIterator[str]:
 
 
 async def test_the_body_of_a_200_is_fetched(session: aiohttp.ClientSession, other: str) -> None:
-    assert await fetch(session, f"{other}/ok", largest=100) == b"x" * 100
+    assert (await fetch(session, f"{other}/ok", largest=100)).body == b"x" * 100
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("ok", "127.0.0.1 answered more than 99 bytes"),
-        ("redirect", "127.0.0.1 answered 302"),
-        ("error", "127.0.0.1 answered 500"),
-        ("broken", "127.0.0.1 cannot be reached: ClientPayloadError"),
-        ("gone", "127.0.0.1 cannot be reached: ServerDisconnectedError"),
+        ("ok", "127.0.0.1/ok answered more than 99 bytes"),
+        ("redirect", "127.0.0.1/redirect answered 302"),
+        ("error", "127.0.0.1/error answered 500"),
+        ("broken", "127.0.0.1/broken cannot be reached: ClientPayloadError"),
+        ("gone", "127.0.0.1/gone cannot be reached: ServerDisconnectedError"),
     ],
 )
 async def test_anything_else_is_unavailable_and_shows_nothing_of_the_query(
@@ -626,7 +626,9 @@ async def test_anything_else_is_unavailable_and_shows_nothing_of_the_query(
 async def test_who_hangs_is_given_up_without_a_word_of_the_query(other: str) -> None:
     impatient = aiohttp.ClientTimeout(total=0.05)
     async with aiohttp.ClientSession(timeout=impatient) as session:
-        with pytest.raises(errors.Unavailable, match=r"^127\.0\.0\.1 cannot be reached: \w+$"):
+        with pytest.raises(
+            errors.Unavailable, match=r"^127\.0\.0\.1/hanging cannot be reached: \w+$"
+        ):
             await fetch(session, f"{other}/hanging?key={SECRET}", largest=99)
 
 
@@ -645,12 +647,35 @@ async def test_who_cannot_be_reached_is_unavailable_without_a_word_of_the_query(
 async def test_no_cookie_is_kept(session: aiohttp.ClientSession, other: str) -> None:
     by_name = other.replace("127.0.0.1", "localhost")  # for a number none would be kept anyway
     for _ in range(2):
-        assert await fetch(session, f"{by_name}/cookie", largest=99) == b""
+        assert (await fetch(session, f"{by_name}/cookie", largest=99)).body == b""
 
 
 async def test_a_call_says_who_calls_and_asks_for_no_compression(
     session: aiohttp.ClientSession, other: str
 ) -> None:
-    sent = await fetch(session, f"{other}/headers", largest=9999)
+    sent = (await fetch(session, f"{other}/headers", largest=9999)).body
     assert b'"User-Agent":"playmesh"' in sent
     assert b'"Accept-Encoding":"identity"' in sent
+
+
+async def test_what_comes_while_too_much_is_under_way_is_refused_before_its_body_is_read() -> None:
+    gate, entered = asyncio.Event(), asyncio.Event()
+
+    async def wait(_request: web.Request) -> web.Response:
+        entered.set()
+        await gate.wait()
+        return web.Response()
+
+    app = new_app(largest_body=1024, most_under_way=1)
+    app.router.add_post("/", wait)
+    async with serving(app) as url, aiohttp.ClientSession(url) as http:
+        first = asyncio.create_task(http.post("/"))
+        await entered.wait()
+        answer = await send(url, "POST / HTTP/1.1\r\nContent-Length: 1000")
+        assert (answer.status, answer.code) == (503, "unavailable")
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        gate.set()
+        assert (await first).status == 200
+        async with http.post("/") as again:
+            assert again.status == 200

@@ -304,3 +304,26 @@ async def test_a_client_that_was_taken_off_the_list_is_refused_at_once(
     (tmp_path / "secrets" / "service-clients.json").write_text(json.dumps(CLIENTS))
     answer = await ask(identity, ROTATE, basic("operator", secret))
     assert (answer.status, answer.code) == (401, "invalid_client")
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        {"client_id": DESK, "secrets": "correct-horse", "grants": {"playmesh:other": ["a:b"]}},
+        {"client_id": DESK, "secrets": ["c"], "grants": {"playmesh:other": "a:b"}},
+        {"client_id": DESK, "secrets": [""], "grants": {"playmesh:other": ["a:b"]}},
+        {"client_id": DESK, "secrets": None, "grants": {}},
+    ],
+    ids=["a word for secrets", "a word for scopes", "an empty secret", "no secrets"],
+)
+async def test_a_client_that_is_not_written_as_it_must_be_gets_nothing(
+    tmp_path: Path, clock: ManualClock, client: dict[str, object]
+) -> None:
+    """A string in the place of a list would make each of its characters a valid secret."""
+    (tmp_path / "secrets").mkdir()
+    document = json.dumps({"clients": [client]})
+    (tmp_path / "secrets" / "service-clients.json").write_text(document)
+    async with apps.identity(tmp_path, clock) as identity:
+        form = {"grant_type": "client_credentials", "resource": "playmesh:other"}
+        answer = await ask_desk(identity, form, secret="c")
+        assert (answer.status, answer.code) == (503, "unavailable")

@@ -117,9 +117,12 @@ async def test_further_fields_come_back_under_their_names(player: Player) -> Non
     }
 
 
-async def test_a_field_cannot_pose_as_the_players_id(player: Player) -> None:
-    await set_fields(player, player_name="Alice", UserID="b" * 32, PlayerName="Bob")
-    assert await get_fields(player) == {"UserID": player.user_id, "PlayerName": "Alice"}
+@pytest.mark.parametrize("name", ["UserID", "PlayerName"])
+async def test_a_field_cannot_pose_as_an_answered_one(player: Player, name: str) -> None:
+    answer = await player.call(
+        "POST", "/set-player-data", json={"player_name": "Alice", name: "b" * 32}
+    )
+    assert (answer.status, answer.code) == (400, "invalid_request")
 
 
 async def test_a_set_leaves_other_fields_as_they_are(player: Player) -> None:

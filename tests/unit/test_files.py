@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared import errors
-from shared.files import FileContent, VersionedFile
+from shared.files import FileContent, VersionedFile, make_private_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -270,3 +270,9 @@ async def test_a_write_that_fails_leaves_the_old_content(file: VersionedFile, pa
     path.with_suffix(".new").rmdir()
     assert await file.read() == written
     await file.replace(b"two", expected=written.etag)
+
+
+def test_folders_that_are_missing_above_are_private_too(tmp_path: Path) -> None:
+    make_private_folder(tmp_path / "data" / "keys" / "more")
+    for folder in ("data", "data/keys", "data/keys/more"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700

@@ -11,7 +11,7 @@ from joserfc.jwk import RSAKey
 from shared import errors
 from shared.auth.jwk_set import LARGEST_DOCUMENT
 from shared.auth.jwks_client import Fetch, JwksClient
-from shared.http.client import fetch, new_session
+from shared.http.client import Document, fetch, new_session
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, ec_key
 from tests.support.servers import serving
@@ -116,7 +116,7 @@ async def test_cancelling_the_first_caller_does_not_fail_the_others(
 ) -> None:
     issuer.gate, started = asyncio.Event(), asyncio.Event()
 
-    async def fetch_and_tell() -> bytes:
+    async def fetch_and_tell() -> Document:
         started.set()
         return await fetch_set()
 
@@ -348,7 +348,7 @@ async def test_an_issuer_that_nobody_listens_for_is_unavailable(
 async def test_a_bug_in_the_fetch_is_unavailable_and_backs_off_as_well(clock: ManualClock) -> None:
     attempts = 0
 
-    async def fetch_set() -> bytes:
+    async def fetch_set() -> Document:
         nonlocal attempts
         attempts += 1
         raise LookupError("a bug")
@@ -430,7 +430,7 @@ async def test_while_it_runs_the_set_is_fetched_without_being_asked_for(
 ) -> None:
     fetched = asyncio.Event()
 
-    async def fetch_and_tell() -> bytes:
+    async def fetch_and_tell() -> Document:
         document = await fetch_set()
         fetched.set()
         return document
@@ -445,15 +445,35 @@ async def test_while_it_runs_the_set_is_fetched_without_being_asked_for(
 async def test_it_stops_although_a_fetch_is_under_way(
     issuer: Issuer, fetch_set: Fetch, clock: ManualClock
 ) -> None:
-    issuer.gate, started = asyncio.Event(), asyncio.Event()
+    started = asyncio.Event()
 
-    async def fetch_and_tell() -> bytes:
+    async def fetch_and_tell() -> Document:
         started.set()
         return await fetch_set()
 
     client = JwksClient(fetch_and_tell, ttl=TTL, clock=clock)
     async with asyncio.timeout(1):
         async with client.running():
+            issuer.gate = asyncio.Event()
+            started.clear()
+            refresh = asyncio.create_task(client.refresh())
             await started.wait()
     issuer.gate.set()
-    assert client.not_ready()
+    with pytest.raises(asyncio.CancelledError):
+        await refresh
+
+
+@pytest.mark.parametrize(
+    ("max_age", "ttl"),
+    [(None, TTL), (10 * TTL, TTL), (60.0, 60), (1.0, 1), (0.0, 1)],
+    ids=["not said", "longer", "shorter", "a second", "not at all"],
+)
+async def test_a_set_is_kept_no_longer_than_the_issuer_says(
+    issuer: Issuer, clock: ManualClock, max_age: float | None, ttl: float
+) -> None:
+    async def fetch_set() -> Document:
+        return Document(issuer.jwk_set(), max_age)
+
+    client = JwksClient(fetch_set, ttl=TTL, clock=clock)
+    await client.refresh()
+    assert 0.7 * ttl < client.delay() < 0.9 * ttl

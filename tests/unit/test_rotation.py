@@ -9,8 +9,8 @@ import pytest
 from services.keyrotator.rotation import RotationPolicy
 from services.keyrotator.rotator import Rotator
 from shared import errors
+from shared.auth.jwk_set import parse_jwk_set
 from shared.keys.adapters.files import FileJwkSetStore, FileKeyRingStore
-from shared.keys.documents import key_ids
 from shared.keys.models import IllegalMoveError, KeyRing, KeyState, SigningKey
 from tests.support.clock import ManualClock
 from tests.support.key_stores import Crash, CrashingRingStore, CrashingSetStore, CrashPoints
@@ -60,7 +60,7 @@ class Rotation:
 
     async def published(self) -> frozenset[str]:
         published = await self.set_store.read()
-        return key_ids(published.document) if published else frozenset()
+        return frozenset(parse_jwk_set(published.document)) if published else frozenset()
 
     async def pass_time(self, seconds: float, *, step: float = 60) -> None:
         """Tick as the loop would."""
@@ -304,3 +304,55 @@ def test_the_private_part_does_not_show_in_a_repr(clock: ManualClock) -> None:
     key = SigningKey.generate("ES256", clock.now())
     assert key.private_jwk
     assert key.private_jwk["d"] not in repr(KeyRing((key,)))
+
+
+async def test_a_ring_that_was_lost_is_not_made_anew_over_a_published_set(
+    rotation: Rotation, tmp_path: Path
+) -> None:
+    """Its keys would leave the set, and every player would be out."""
+    await rotation.rotator.tick()
+    published = await rotation.published()
+    (tmp_path / "ring.json").unlink()
+
+    with pytest.raises(errors.Unavailable, match="restore the ring"):
+        await rotation.rotator.tick()
+
+    assert await rotation.published() == published
+
+
+async def test_a_clock_that_ran_ahead_does_not_hold_up_later_rotations(rotation: Rotation) -> None:
+    await rotation.rotator.tick()
+    years = 10 * 365 * 86400.0
+    rotation.clock.advance(years)
+    await rotation.rotator.tick()
+    await rotation.pass_time(POLICY.publish_lead.total_seconds())
+    rotation.clock.advance(-years)
+    ahead = await rotation.active()
+
+    await rotation.rotator.tick()
+    await rotation.pass_time(POLICY.publish_lead.total_seconds())
+    assert (await rotation.active()).key_id != ahead.key_id
+    await rotation.pass_time(POLICY.overlap.total_seconds())
+    assert "retiring" not in await rotation.states()
+
+
+async def test_two_clocks_that_are_a_little_apart_do_not_rotate(rotation: Rotation) -> None:
+    await rotation.rotator.tick()
+    before = await rotation.ring()
+    rotation.clock.advance(-60)
+    await rotation.rotator.tick()
+    assert await rotation.ring() == before
+
+
+async def test_rotations_asked_for_without_end_do_not_make_a_set_without_end(
+    rotation: Rotation,
+) -> None:
+    lead = POLICY.publish_lead.total_seconds()
+    long = RotationPolicy(PERIOD, "ES256", POLICY.publish_lead, overlap=100 * PERIOD)
+    rotation.policy = long
+    rotation.rotator = rotation.restarted()
+    await rotation.rotator.tick()
+    for _ in range(20):
+        await rotation.rotator.request_rotation()
+        await rotation.pass_time(lead, step=lead)
+    assert len(await rotation.published()) == 12

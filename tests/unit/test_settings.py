@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from services.keyrotator.settings import Settings as KeyrotatorSettings
 from shared.env import Env, SettingsError
-from shared.settings import KeySettings, ServerSettings, TrustSettings
+from shared.settings import CacheSettings, ServerSettings, TrustSettings
 
 Read = Callable[[Env], object]
 
@@ -42,9 +43,8 @@ def test_without_a_variable_the_issuer_of_this_machine_is_trusted() -> None:
     )
 
 
-def test_without_a_variable_keys_are_rs256_and_cached_for_a_minute() -> None:
-    assert KeySettings.read(environment()) == KeySettings(
-        algorithm="RS256",
+def test_without_a_variable_keys_are_cached_for_a_minute() -> None:
+    assert CacheSettings.read(environment()) == CacheSettings(
         jwks_max_age=timedelta(minutes=1),
         key_refresh=timedelta(minutes=1),
     )
@@ -88,10 +88,9 @@ def test_every_variable_of_trust_is_read() -> None:
     )
 
 
-def test_every_variable_of_keys_is_read() -> None:
-    env = environment(SIGNING_ALG="ES256", JWKS_MAX_AGE="30", KEY_REFRESH="1h")
-    assert KeySettings.read(env) == KeySettings(
-        algorithm="ES256",
+def test_every_variable_of_caches_is_read() -> None:
+    env = environment(JWKS_MAX_AGE="30", KEY_REFRESH="1h")
+    assert CacheSettings.read(env) == CacheSettings(
         jwks_max_age=timedelta(seconds=30),
         key_refresh=timedelta(hours=1),
     )
@@ -116,10 +115,8 @@ def test_the_jwk_set_is_expected_at_the_issuer_s_well_known_place() -> None:
         (TrustSettings.read, "ACCESS_TOKEN_TTL", "61m"),
         (TrustSettings.read, "JWKS_TTL", "0"),
         (TrustSettings.read, "JWKS_TTL", "2h"),
-        (KeySettings.read, "SIGNING_ALG", "HS256"),
-        (KeySettings.read, "SIGNING_ALG", "none"),
-        (KeySettings.read, "JWKS_MAX_AGE", "0"),
-        (KeySettings.read, "KEY_REFRESH", "1d"),
+        (CacheSettings.read, "JWKS_MAX_AGE", "0"),
+        (CacheSettings.read, "KEY_REFRESH", "1d"),
     ],
 )
 def test_a_value_out_of_bounds_is_a_fault_of_its_variable(
@@ -129,3 +126,15 @@ def test_a_value_out_of_bounds_is_a_fault_of_its_variable(
     read(env)
     with pytest.raises(SettingsError, match=f"^PLAYMESH_{name}: [^\n]*$"):
         env.check()
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "none"])
+def test_only_asymmetric_algorithms_can_be_set(algorithm: str) -> None:
+    with pytest.raises(SettingsError, match=r"^PLAYMESH_SIGNING_ALG: "):
+        KeyrotatorSettings.from_env({"PLAYMESH_SIGNING_ALG": algorithm})
+
+
+def test_a_period_that_leaves_no_time_for_the_caches_is_a_fault() -> None:
+    KeyrotatorSettings.from_env({"PLAYMESH_ROTATION_PERIOD": "960"})
+    with pytest.raises(SettingsError, match=r"^PLAYMESH_ROTATION_PERIOD: .*0:08:00"):
+        KeyrotatorSettings.from_env({"PLAYMESH_ROTATION_PERIOD": "959"})

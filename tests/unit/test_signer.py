@@ -1,6 +1,7 @@
 """The signer uses a key only after it was seen in public, and keeps what it has."""
 
 from base64 import urlsafe_b64decode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,54 @@ async def test_a_store_that_fails_leaves_the_loaded_key_in_use(
         await signer.refresh()
 
     assert key_id_of(signer) == ring.keys[0].key_id
+
+
+async def test_it_stops_signing_when_its_key_has_left_the_set(
+    signer: Signer, ring_store: FileKeyRingStore, set_store: FileJwkSetStore, clock: ManualClock
+) -> None:
+    ring = KeyRing((active_key(clock),))
+    await ring_store.replace(ring, expected=None)
+    published = await set_store.publish(render_jwk_set(ring), expected=None)
+    await signer.refresh()
+
+    other = KeyRing((active_key(clock),))
+    await set_store.publish(render_jwk_set(other), expected=published.etag)
+    await signer.refresh()
+
+    assert signer.not_ready()
+    with pytest.raises(errors.Unavailable):
+        signer.sign({}, typ="at+jwt")
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"[]", b"{}", b'{"keys":[]}', b'{"keys":[1]}'])
+async def test_a_damaged_set_is_neither_served_nor_believed(
+    signer: Signer,
+    ring_store: FileKeyRingStore,
+    set_store: FileJwkSetStore,
+    clock: ManualClock,
+    tmp_path: Path,
+    damage: bytes,
+) -> None:
+    ring = KeyRing((active_key(clock),))
+    await ring_store.replace(ring, expected=None)
+    published = await set_store.publish(render_jwk_set(ring), expected=None)
+    await signer.refresh()
+
+    (tmp_path / "jwks.json").write_bytes(damage)
+    with pytest.raises(errors.Unavailable):
+        await signer.refresh()
+
+    assert signer.published == published
+    assert key_id_of(signer) == ring.keys[0].key_id
+
+
+async def test_a_key_that_cannot_be_read_is_unavailable_and_shows_nothing(
+    signer: Signer, ring_store: FileKeyRingStore, set_store: FileJwkSetStore, clock: ManualClock
+) -> None:
+    key = active_key(clock)
+    damaged = replace(key, private_jwk={**(key.private_jwk or {}), "d": "%%%"})
+    await ring_store.replace(KeyRing((damaged,)), expected=None)
+    await set_store.publish(render_jwk_set(KeyRing((key,))), expected=None)
+
+    with pytest.raises(errors.Unavailable, match=r"^the active key's private part is damaged$"):
+        await signer.refresh()

@@ -25,6 +25,7 @@ from shared import errors
 from shared.auth.claims import Claims
 from shared.auth.jwks_client import JwksClient
 from shared.auth.verifier import LEEWAY, Expectations, TokenVerifier
+from shared.http.client import Document
 from tests.support.clock import ManualClock
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, ec_key, rsa_key
 
@@ -37,11 +38,11 @@ MOMENTS = ["exp", "iat", "nbf"]
 
 
 def keys_of(issuer: Issuer) -> JwksClient:
-    async def fetch_set() -> bytes:
+    async def fetch_set() -> Document:
         issuer.requests += 1
         if issuer.status != 200:
             raise errors.Unavailable
-        return issuer.jwk_set()
+        return Document(issuer.jwk_set(), max_age=None)
 
     return JwksClient(fetch_set, ttl=300, clock=issuer.clock)
 

@@ -44,9 +44,9 @@ class FileServiceClientStore:
                 if entry["client_id"] == client_id:
                     return ServiceClient(
                         client_id=client_id,
-                        secret_digests=tuple(digest(secret) for secret in entry["secrets"]),
+                        secret_digests=tuple(digest(one) for one in _texts(entry["secrets"])),
                         grants={
-                            audience: frozenset(scopes)
+                            audience: frozenset(_texts(scopes))
                             for audience, scopes in entry["grants"].items()
                         },
                     )
@@ -63,6 +63,13 @@ async def _load_or_create(file: VersionedFile, make: Callable[[], bytes]) -> Fil
         return await file.replace(make(), expected=None)
     except errors.VersionConflict:  # another process was faster; its content is as good
         return await _load_or_create(file, make)
+
+
+def _texts(value: object) -> list[str]:
+    """A list of words. A single string would be taken apart into its characters."""
+    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        raise ValueError
+    return value
 
 
 def _operator() -> bytes:
