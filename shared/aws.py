@@ -16,8 +16,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared import errors
 
-_log = structlog.get_logger()
+Client = Any
+"""A client of boto3: it is made at run time, and nothing of it has types."""
 
+_log = structlog.get_logger()
 _DEADLINE = 5.0
 _CONFIG = Config(
     connect_timeout=1,
@@ -55,7 +57,7 @@ class AwsError(Exception):
 
 
 @contextlib.asynccontextmanager
-async def client(service: str, **options: str) -> AsyncIterator[Any]:
+async def client(service: str, **options: str) -> AsyncIterator[Client]:
     """A client of `dynamodb`, `s3` or `secretsmanager`: one for the life of the process.
 
     `options` are those of boto3's `client`; tests say there what AWS's variables say otherwise.

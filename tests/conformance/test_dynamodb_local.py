@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conformance import dynamodb
+from tests.conformance.ambiguous_writes import AmbiguousWrites
 
 
 @pytest.fixture
@@ -19,4 +20,8 @@ class TestDynamoDBLocalSessionStore(dynamodb.DynamoSessionStoreTests):
 
 
 class TestDynamoDBLocalRecordStore(dynamodb.DynamoRecordStoreTests):
+    pass
+
+
+class TestDynamoDBLocalAmbiguousWrites(AmbiguousWrites):
     pass
