@@ -6,6 +6,7 @@ profile, a task or pod role); nothing of it is a setting of ours.
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -62,8 +63,14 @@ async def client(service: str, **options: str) -> AsyncIterator[Client]:
 
     `options` are those of boto3's `client`; tests say there what AWS's variables say otherwise.
     """
-    async with aioboto3.Session().client(service, config=_CONFIG, **options) as opened:
+    async with _session().client(service, config=_CONFIG, **options) as opened:
         yield opened
+
+
+@functools.cache
+def _session() -> aioboto3.Session:
+    # One for all clients: what it reads and the credentials that it fetches are theirs as well.
+    return aioboto3.Session()
 
 
 async def call(
