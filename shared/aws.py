@@ -6,6 +6,7 @@ profile, a task or pod role); nothing of it is a setting of ours.
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,8 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared import errors
 
-_log = structlog.get_logger()
+Client = Any
+"""A client of boto3: it is made at run time, and nothing of it has types."""
 
+_log = structlog.get_logger()
 _DEADLINE = 5.0
 _CONFIG = Config(
     connect_timeout=1,
@@ -55,13 +58,19 @@ class AwsError(Exception):
 
 
 @contextlib.asynccontextmanager
-async def client(service: str, **options: str) -> AsyncIterator[Any]:
+async def client(service: str, **options: str) -> AsyncIterator[Client]:
     """A client of `dynamodb`, `s3` or `secretsmanager`: one for the life of the process.
 
     `options` are those of boto3's `client`; tests say there what AWS's variables say otherwise.
     """
-    async with aioboto3.Session().client(service, config=_CONFIG, **options) as opened:
+    async with _session().client(service, config=_CONFIG, **options) as opened:
         yield opened
+
+
+@functools.cache
+def _session() -> aioboto3.Session:
+    # One for all clients: what it reads and the credentials that it fetches are theirs as well.
+    return aioboto3.Session()
 
 
 async def call(

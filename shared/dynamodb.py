@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from shared import errors, ids
-from shared.aws import AwsError, call
+from shared.aws import AwsError, Client, call
 
 Item = Mapping[str, Mapping[str, Any]]
 
@@ -76,7 +76,7 @@ class ConditionFailed(Exception):
 class Table:
     """Raises Unavailable in bad weather. Reads see every acknowledged write."""
 
-    def __init__(self, client: Any, prefix: str, definition: TableDefinition) -> None:  # noqa: ANN401 - made at run time
+    def __init__(self, client: Client, prefix: str, definition: TableDefinition) -> None:
         self._client = client
         self._name = prefix + definition.name
         self._key_names = [key["AttributeName"] for key in definition.schema["KeySchema"]]
@@ -177,7 +177,7 @@ class Table:
             raise errors.Unavailable("the store cannot answer at the moment") from error
 
 
-async def create_table(client: Any, prefix: str, definition: TableDefinition) -> None:  # noqa: ANN401 - made at run time
+async def create_table(client: Client, prefix: str, definition: TableDefinition) -> None:
     """Create the table where it does not exist, and wait until it can be used."""
     name = prefix + definition.name
     try:

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -15,6 +14,7 @@ from services.identity.adapters.dynamodb import (
     DynamoSessionStore,
 )
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
+from shared.aws import Client
 from tests.conformance.accounts import AccountStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.records_model import RecordStoreMachine
@@ -28,26 +28,26 @@ class OnDynamo:
     """Subclasses provide the fixture `endpoint`."""
 
     @pytest.fixture
-    async def dynamodb(self, endpoint: str) -> AsyncIterator[Any]:
+    async def dynamodb(self, endpoint: str) -> AsyncIterator[Client]:
         async with client("dynamodb", endpoint) as opened:
             yield opened
 
 
 class DynamoAccountStoreTests(OnDynamo, AccountStoreContract):
     @pytest.fixture
-    async def store(self, dynamodb: Any) -> DynamoAccountStore:  # noqa: ANN401 - made at run time
+    async def store(self, dynamodb: Client) -> DynamoAccountStore:
         return DynamoAccountStore(dynamodb, await new_tables(dynamodb, ACCOUNTS))
 
 
 class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
     @pytest.fixture
-    async def store(self, dynamodb: Any) -> DynamoSessionStore:  # noqa: ANN401 - made at run time
+    async def store(self, dynamodb: Client) -> DynamoSessionStore:
         return DynamoSessionStore(dynamodb, await new_tables(dynamodb, SESSIONS))
 
 
 class DynamoRecordStoreTests(OnDynamo, RecordStoreContract):
     @pytest.fixture
-    async def store(self, dynamodb: Any) -> DynamoRecordStore:  # noqa: ANN401 - made at run time
+    async def store(self, dynamodb: Client) -> DynamoRecordStore:
         return DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
 
     def test_it_answers_as_a_dict_would(self, endpoint: str) -> None:

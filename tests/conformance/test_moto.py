@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conformance import dynamodb
+from tests.conformance.dynamodb_faults import DynamoFaults
 
 
 @pytest.fixture
@@ -19,4 +20,8 @@ class TestMotoSessionStore(dynamodb.DynamoSessionStoreTests):
 
 
 class TestMotoRecordStore(dynamodb.DynamoRecordStoreTests):
+    pass
+
+
+class TestMotoFaults(DynamoFaults):
     pass

@@ -7,13 +7,13 @@ import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from shared import aws
+from shared.aws import Client
 from shared.dynamodb import TableDefinition, create_table
 from shared.ids import new_id
 
@@ -22,7 +22,7 @@ DYNAMODB_LOCAL = os.environ.get("PLAYMESH_DYNAMODB_LOCAL")  # noqa: TID251 - of 
 
 
 @contextlib.asynccontextmanager
-async def client(service: str, endpoint: str) -> AsyncIterator[Any]:
+async def client(service: str, endpoint: str) -> AsyncIterator[Client]:
     """A client that cannot reach the real AWS."""
     async with aws.client(
         service,
@@ -34,7 +34,7 @@ async def client(service: str, endpoint: str) -> AsyncIterator[Any]:
         yield opened
 
 
-async def new_tables(client: Any, *definitions: TableDefinition) -> str:  # noqa: ANN401 - made at run time
+async def new_tables(client: Client, *definitions: TableDefinition) -> str:
     """Create tables, and answer the prefix that nobody else has."""
     prefix = f"test-{new_id()}-"
     for definition in definitions:
@@ -81,15 +81,16 @@ class _Quiet(WSGIRequestHandler):
 
 @contextlib.contextmanager
 def dynamodb_local(folder: Path) -> Iterator[str]:
-    """The URL of DynamoDB Local."""
+    """The URL of DynamoDB Local; before 2.2 it lacks ReturnValuesOnConditionCheckFailure."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(  # noqa: S603 - what the environment names
         [  # noqa: S607
             "java",
             "-Djava.library.path=DynamoDBLocal_lib",
-            "-jar",
-            "DynamoDBLocal.jar",
+            "-cp",
+            "DynamoDBLocal.jar:DynamoDBLocal_lib/*",
+            "com.amazonaws.services.dynamodbv2.local.main.ServerRunner",
             "-inMemory",
             "-port",
             str(port),

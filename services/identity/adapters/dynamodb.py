@@ -6,6 +6,7 @@ from typing import Any
 
 from services.identity.models import Account, Session, SessionKey
 from shared import errors
+from shared.aws import Client
 from shared.clock import from_millis, to_millis, to_seconds
 from shared.dynamodb import ConditionFailed, Item, Table, TableDefinition, binary, number, string
 
@@ -37,7 +38,7 @@ SESSIONS = TableDefinition(
 
 
 class DynamoAccountStore:
-    def __init__(self, client: Any, prefix: str) -> None:  # noqa: ANN401 - made at run time
+    def __init__(self, client: Client, prefix: str) -> None:
         self._table = Table(client, prefix, ACCOUNTS)
 
     async def create(self, account: Account) -> None:
@@ -64,7 +65,7 @@ class DynamoAccountStore:
 
 
 class DynamoSessionStore:
-    def __init__(self, client: Any, prefix: str) -> None:  # noqa: ANN401 - made at run time
+    def __init__(self, client: Client, prefix: str) -> None:
         self._table = Table(client, prefix, SESSIONS)
 
     async def create(self, session: Session) -> None:

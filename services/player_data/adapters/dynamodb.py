@@ -6,7 +6,6 @@ the order of the sort keys is that of collection and key.
 """
 
 from datetime import datetime
-from typing import Any
 
 from services.player_data.models import (
     LARGEST_PAGE,
@@ -17,6 +16,7 @@ from services.player_data.models import (
     Written,
 )
 from shared import errors
+from shared.aws import Client
 from shared.clock import from_millis, to_millis
 from shared.dynamodb import (
     NONE,
@@ -55,7 +55,7 @@ _COUNT = ["#version = if_not_exists(#version, :zero) + :one", "#updated_at = :no
 
 
 class DynamoRecordStore:
-    def __init__(self, client: Any, prefix: str) -> None:  # noqa: ANN401 - made at run time
+    def __init__(self, client: Client, prefix: str) -> None:
         self._table = Table(client, prefix, RECORDS)
 
     async def get(self, key: RecordKey) -> Record | None:
