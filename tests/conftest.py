@@ -1,10 +1,15 @@
 """Fixtures that every kind of test may use."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 from joserfc.jwk import RSAKey
 
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, rsa_key
+
+# How fast a machine is that does other things as well is no property of the code.
+settings.register_profile("playmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("playmesh")
 
 
 @pytest.fixture
