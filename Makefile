@@ -3,20 +3,33 @@
 
 PYTHON ?= python3
 PORT ?= 8080
+BACKEND ?= embedded
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint type check bench lock clean
+.PHONY: help setup run demo test lint type check bench aws-local aws-setup lock clean
+
+# Where AWS is an endpoint of this machine, any credentials will do.
+ifneq ($(findstring //127.0.0.1,$(AWS_ENDPOINT_URL))$(filter aws-local,$(MAKECMDGOALS)),)
+export AWS_ENDPOINT_URL ?= http://127.0.0.1:5566
+export AWS_ACCESS_KEY_ID ?= local
+export AWS_SECRET_ACCESS_KEY ?= local
+export AWS_REGION ?= eu-west-1
+export AWS_DEFAULT_REGION ?= $(AWS_REGION)
+export PLAYMESH_JWKS_BUCKET ?= playmesh-local
+endif
+export AWS_ENDPOINT_URL
+RUN_STAMP := $(VENV)/$(if $(filter aws,$(BACKEND)),.aws,.run)
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.dev ## Install all that developing needs into .venv
 
-run: $(VENV)/.run ## Start the three services on this machine; Ctrl-C stops them (PORT=8080)
-	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m services
+run: $(RUN_STAMP) ## Start the three services on this machine; Ctrl-C stops them (PORT=8080 BACKEND=embedded)
+	@PLAYMESH_PORT=$(PORT) PLAYMESH_BACKEND=$(BACKEND) $(BIN)/python -m services
 
 demo: $(VENV)/.run ## Play a game client's story against the running mesh (PORT=8080)
 	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m examples.demo
@@ -36,6 +49,12 @@ check: lint type test ## Everything that must hold before a commit
 
 bench: $(VENV)/.dev ## Measure CPU per request beside its limit
 	@$(BIN)/python -m bench
+
+aws-local: $(VENV)/.dev ## An AWS of this machine's own, to try BACKEND=aws with
+	@$(BIN)/python -m infra.aws_local
+
+aws-setup: $(VENV)/.aws ## Make the tables, bucket and secrets in an AWS account (PLAYMESH_JWKS_BUCKET=...)
+	@$(BIN)/python -m infra.aws_setup
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew and write the locks
 	@for lock in "dev --all-extras --group dev" "aws --extra aws -c locks/dev.txt" "run -c locks/dev.txt"; do \
@@ -60,7 +79,12 @@ $(VENV)/.run: locks/run.txt | $(VENV)/bin/python
 	@$(PIP) install --quiet --require-hashes -r locks/run.txt
 	@touch $@
 
+$(VENV)/.aws: locks/aws.txt | $(VENV)/bin/python
+	@echo "Installing what the services need for AWS ..."
+	@$(PIP) install --quiet --require-hashes -r locks/aws.txt
+	@touch $@ $(VENV)/.run
+
 $(VENV)/.dev: locks/dev.txt | $(VENV)/bin/python
 	@echo "Installing what developing needs ..."
 	@$(PIP) install --quiet --require-hashes -r locks/dev.txt
-	@touch $@ $(VENV)/.run
+	@touch $@ $(VENV)/.run $(VENV)/.aws

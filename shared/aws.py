@@ -41,6 +41,8 @@ _CODES: Mapping[str, type[errors.PlaymeshError]] = {
     "NoSuchKey": errors.NotFound,  # S3
     "ResourceNotFoundException": errors.NotFound,  # Secrets Manager; a table, for DynamoDB
     "ResourceInUseException": errors.AlreadyExists,  # DynamoDB, a table
+    "ResourceExistsException": errors.AlreadyExists,  # Secrets Manager, a secret
+    "BucketAlreadyOwnedByYou": errors.AlreadyExists,  # S3
     "ValidationException": errors.InvalidRequest,  # DynamoDB; an item's size is among its reasons
 }
 

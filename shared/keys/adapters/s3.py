@@ -32,10 +32,10 @@ class S3JwkSetStore:
                 document = await found["Body"].read()
         except (OSError, TimeoutError) as error:
             raise errors.Unavailable(f"cannot read {self._name}") from error
-        return PublishedSet(document, found["ETag"])
+        return PublishedSet(document, found["ETag"].strip('"'))
 
     async def publish(self, document: bytes, *, expected: str | None) -> PublishedSet:
-        condition = {"IfMatch": expected} if expected else {"IfNoneMatch": "*"}
+        condition = {"IfMatch": f'"{expected}"'} if expected else {"IfNoneMatch": "*"}
         try:
             stored = await call(
                 self._client.put_object,
@@ -54,7 +54,7 @@ class S3JwkSetStore:
             if current is None or current.document != document:
                 raise errors.VersionConflict(f"{self._name} has changed") from None
             return current
-        return PublishedSet(document, stored["ETag"])
+        return PublishedSet(document, stored["ETag"].strip('"'))
 
     @property
     def _name(self) -> str:
