@@ -19,9 +19,9 @@ from tests.conformance.accounts import AccountStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.records_model import RecordStoreMachine
 from tests.conformance.sessions import SessionStoreContract
-from tests.support.aws import client, new_tables
+from tests.support.aws import EventuallyConsistent, client, new_tables
 
-FEW = settings(max_examples=10, stateful_step_count=40, deadline=None)
+FEW = settings(max_examples=8, stateful_step_count=40, deadline=None)
 
 
 class OnDynamo:
@@ -30,7 +30,7 @@ class OnDynamo:
     @pytest.fixture
     async def dynamodb(self, endpoint: str) -> AsyncIterator[Client]:
         async with client("dynamodb", endpoint) as opened:
-            yield opened
+            yield EventuallyConsistent(opened)
 
 
 class DynamoAccountStoreTests(OnDynamo, AccountStoreContract):

@@ -5,8 +5,9 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -32,6 +33,30 @@ async def client(service: str, endpoint: str) -> AsyncIterator[Client]:
         aws_secret_access_key="test",
     ) as opened:
         yield opened
+
+
+_NOTHING: Mapping[str, Mapping[str, Any]] = {"get_item": {}, "query": {"Items": []}}
+
+
+class EventuallyConsistent:
+    """Answers a read that does not ask for consistency as if nothing had been written yet.
+
+    AWS may do so; its stand-ins never do.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        operation = getattr(self._client, name)
+        if name not in _NOTHING:
+            return operation
+
+        async def read(**parameters: object) -> Mapping[str, Any]:
+            answer: Mapping[str, Any] = await operation(**parameters)
+            return answer if parameters.get("ConsistentRead") else _NOTHING[name]
+
+        return read
 
 
 async def new_tables(client: Client, *definitions: TableDefinition) -> str:

@@ -24,12 +24,12 @@ class SentTwice:
         self.meanwhile: Meanwhile | None = None
         self.writes = 0
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
         operation = getattr(self._client, name)
         if name not in _WRITES:
             return operation
 
-        async def twice(**parameters: Any) -> Mapping[str, Any]:  # noqa: ANN401 - boto3's
+        async def twice(**parameters: object) -> Mapping[str, Any]:
             self.writes += 1
             meanwhile, self.meanwhile = self.meanwhile, None
             await asyncio.gather(operation(**parameters), return_exceptions=True)
@@ -47,12 +47,12 @@ class NeverAnswers:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
         operation = getattr(self._client, name)
         if name not in _WRITES:
             return operation
 
-        async def lost(**parameters: Any) -> Mapping[str, Any]:  # noqa: ANN401 - boto3's
+        async def lost(**parameters: object) -> Mapping[str, Any]:
             await operation(**parameters)
             raise ReadTimeoutError(endpoint_url="http://dynamodb")
 
