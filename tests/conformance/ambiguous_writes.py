@@ -56,6 +56,21 @@ async def _put_and_delete_and_put(store: DynamoRecordStore) -> None:
     await _delete_and_put(store)
 
 
+def _blind(_: Record | None) -> Precondition:
+    return Precondition.ALWAYS
+
+
+def _exact(seen: Record | None) -> Precondition:
+    return Precondition.at(seen.version) if seen else Precondition.ABSENT
+
+
+def _wide(_: Record | None) -> Precondition:
+    """Holds for what the write itself has made as well."""
+    return Precondition(frozenset(range(1, 9)), may_be_absent=True)
+
+
+Condition = Callable[[Record | None], Precondition]
+CONDITIONS = [_blind, _exact, _wide]
 OTHERS = [_nothing, _puts, _delete, _delete_and_put, _put_and_delete_and_put]
 
 
@@ -140,7 +155,7 @@ class AmbiguousWrites(OnDynamo):
     # Records.
 
     @pytest.mark.parametrize("others", OTHERS)
-    @pytest.mark.parametrize("conditional", [False, True], ids=["blind", "conditional"])
+    @pytest.mark.parametrize("condition", CONDITIONS)
     @pytest.mark.parametrize("state", list(STATES))
     async def test_a_record_is_put_once(
         self,
@@ -148,19 +163,18 @@ class AmbiguousWrites(OnDynamo):
         twice: SentTwice,
         prefix: str,
         state: str,
-        conditional: bool,  # noqa: FBT001 - pytest passes by name
+        condition: Condition,
         others: Others,
     ) -> None:
         store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
         last_version = await STATES[state](other)
         seen = await other.get(KEY)
-        precondition = Precondition.at(seen.version) if seen else Precondition.ABSENT
         twice.meanwhile = lambda: others(other)
         # At the moment of the earlier writes, which must not be taken for this one.
         written = await store.put(
             KEY,
             '"mine"',
-            precondition=precondition if conditional else Precondition.ALWAYS,
+            precondition=condition(seen),
             now=T0,
         )
         assert written.record == Record(KEY, '"mine"', last_version + 1, T0, T0)
@@ -168,20 +182,19 @@ class AmbiguousWrites(OnDynamo):
         await _same_as_once(dynamodb, other, state, others, '"mine"')
 
     @pytest.mark.parametrize("others", OTHERS)
-    @pytest.mark.parametrize("conditional", [False, True], ids=["blind", "conditional"])
+    @pytest.mark.parametrize("condition", CONDITIONS)
     async def test_a_record_is_deleted_once(
         self,
         dynamodb: Client,
         twice: SentTwice,
         prefix: str,
-        conditional: bool,  # noqa: FBT001 - pytest passes by name
+        condition: Condition,
         others: Others,
     ) -> None:
         store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
         seen = await put(other)
         twice.meanwhile = lambda: others(other)
-        precondition = Precondition.at(seen.version) if conditional else Precondition.ALWAYS
-        assert await delete(store, precondition=precondition, now=T1) == seen.version + 1
+        assert await delete(store, precondition=condition(seen), now=T1) == seen.version + 1
         await _same_as_once(dynamodb, other, "present", others, None)
 
     async def test_the_change_of_another_is_still_a_conflict(
