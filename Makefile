@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint type check bench aws-local aws-setup lock clean
+.PHONY: help setup run demo test test-dynamodb lint type check bench aws-local aws-setup lock clean
 
 # Where AWS is an endpoint of this machine, any credentials will do.
 ifneq ($(findstring //127.0.0.1,$(AWS_ENDPOINT_URL))$(filter aws-local,$(MAKECMDGOALS)),)
@@ -21,10 +21,11 @@ export AWS_DEFAULT_REGION ?= $(AWS_REGION)
 export PLAYMESH_JWKS_BUCKET ?= playmesh-local
 endif
 export AWS_ENDPOINT_URL
+DYNAMODB_LOCAL := .dynamodb-local
 RUN_STAMP := $(VENV)/$(if $(filter aws,$(BACKEND)),.aws,.run)
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.dev ## Install all that developing needs into .venv
 
@@ -36,6 +37,10 @@ demo: $(VENV)/.run ## Play a game client's story against the running mesh (PORT=
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest
+
+test-dynamodb: $(VENV)/.dev $(DYNAMODB_LOCAL)/DynamoDBLocal.jar ## Run AWS's tests on DynamoDB Local (needs Java and Maven)
+	@PLAYMESH_DYNAMODB_LOCAL=$(abspath $(DYNAMODB_LOCAL)) $(BIN)/python -m pytest \
+	  tests/conformance/test_dynamodb_local.py tests/mesh/test_aws.py
 
 lint: $(VENV)/.dev ## Check style and who may import whom
 	@$(BIN)/ruff format --check .
@@ -73,6 +78,12 @@ $(VENV)/bin/python:
 	  { echo "Playmesh needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(DYNAMODB_LOCAL)/DynamoDBLocal.jar: infra/dynamodb-local.xml
+	@echo "Fetching DynamoDB Local ..."
+	@mvn --quiet --batch-mode --file infra/dynamodb-local.xml dependency:copy-dependencies \
+	  -DoutputDirectory=$(abspath $(DYNAMODB_LOCAL))/DynamoDBLocal_lib
+	@cp $(DYNAMODB_LOCAL)/DynamoDBLocal_lib/DynamoDBLocal-*.jar $@
 
 $(VENV)/.run: locks/run.txt | $(VENV)/bin/python
 	@echo "Installing what the services need ..."

@@ -70,7 +70,7 @@ async def test_writes_whose_replies_are_dropped_happen_exactly_once(
     faulty.plan = lambda number: Fault.DROP_REPLY if number % 3 == 0 else None
     versions: dict[int, int] = {}
     values: dict[int, str | None] = {}
-    for step in range(90):
+    for step in range(45):
         number = step % 5
         current = versions.get(number, 0)
         if step % 7 == 6 and values.get(number) is not None:
@@ -84,7 +84,7 @@ async def test_writes_whose_replies_are_dropped_happen_exactly_once(
             await put(store, number, str(step))
             values[number] = str(step)
         versions[number] = current + 1
-    assert faulty.faults[Fault.DROP_REPLY] > 20
+    assert faulty.faults[Fault.DROP_REPLY] > 10
 
     faulty.plan = lambda _number: None
     for number, value in values.items():
@@ -109,9 +109,8 @@ async def test_an_outage_is_unavailable_and_its_end_is_noticed_at_once(
 ) -> None:
     await put(store, 1, "before")
     faulty.plan = lambda _number: Fault.FAIL
-    for _ in range(3):
-        with pytest.raises(errors.Unavailable):
-            await store.get(key(1))
+    with pytest.raises(errors.Unavailable):
+        await store.get(key(1))
     faulty.plan = lambda _number: None
     record = await store.get(key(1))
     assert record

@@ -21,10 +21,21 @@ def moto() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def dynamodb(moto: str) -> Iterator[str]:
+    """DynamoDB Local, where its tests are wanted."""
+    if aws.DYNAMODB_LOCAL is None:
+        yield moto
+        return
+    with aws.dynamodb_local(Path(aws.DYNAMODB_LOCAL)) as url:
+        yield url
+
+
 @pytest.fixture
-def environ(moto: str) -> dict[str, str]:
+def environ(moto: str, dynamodb: str) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": moto,
+        "AWS_ENDPOINT_URL_DYNAMODB": dynamodb,
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_ACCESS_KEY_ID": "test",
