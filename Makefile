@@ -3,26 +3,44 @@
 
 PYTHON ?= python3
 PORT ?= 8080
+BACKEND ?= embedded
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint type check bench lock clean
+.PHONY: help setup run demo test test-dynamodb lint type check bench aws-local aws-setup lock clean
+
+# Where AWS is an endpoint of this machine, any credentials will do.
+ifneq ($(findstring //127.0.0.1,$(AWS_ENDPOINT_URL))$(filter aws-local,$(MAKECMDGOALS)),)
+export AWS_ENDPOINT_URL ?= http://127.0.0.1:5566
+export AWS_ACCESS_KEY_ID ?= local
+export AWS_SECRET_ACCESS_KEY ?= local
+export AWS_REGION ?= eu-west-1
+export AWS_DEFAULT_REGION ?= $(AWS_REGION)
+export PLAYMESH_JWKS_BUCKET ?= playmesh-local
+endif
+export AWS_ENDPOINT_URL
+DYNAMODB_LOCAL := .dynamodb-local
+RUN_STAMP := $(VENV)/$(if $(filter aws,$(BACKEND)),.aws,.run)
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.dev ## Install all that developing needs into .venv
 
-run: $(VENV)/.run ## Start the three services on this machine; Ctrl-C stops them (PORT=8080)
-	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m services
+run: $(RUN_STAMP) ## Start the three services on this machine; Ctrl-C stops them (PORT=8080 BACKEND=embedded)
+	@PLAYMESH_PORT=$(PORT) PLAYMESH_BACKEND=$(BACKEND) $(BIN)/python -m services
 
 demo: $(VENV)/.run ## Play a game client's story against the running mesh (PORT=8080)
 	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m examples.demo
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest
+
+test-dynamodb: $(VENV)/.dev $(DYNAMODB_LOCAL)/DynamoDBLocal.jar ## Run AWS's tests on DynamoDB Local (needs Java and Maven)
+	@PLAYMESH_DYNAMODB_LOCAL=$(abspath $(DYNAMODB_LOCAL)) $(BIN)/python -m pytest \
+	  tests/conformance/test_dynamodb_local.py tests/mesh/test_aws.py
 
 lint: $(VENV)/.dev ## Check style and who may import whom
 	@$(BIN)/ruff format --check .
@@ -36,6 +54,12 @@ check: lint type test ## Everything that must hold before a commit
 
 bench: $(VENV)/.dev ## Measure CPU per request beside its limit
 	@$(BIN)/python -m bench
+
+aws-local: $(VENV)/.dev ## An AWS of this machine's own, to try BACKEND=aws with
+	@$(BIN)/python -m infra.aws_local
+
+aws-setup: $(VENV)/.aws ## Make the tables, bucket and secrets in an AWS account (PLAYMESH_JWKS_BUCKET=...)
+	@$(BIN)/python -m infra.aws_setup
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew and write the locks
 	@for lock in "dev --all-extras --group dev" "aws --extra aws -c locks/dev.txt" "run -c locks/dev.txt"; do \
@@ -55,12 +79,23 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
+$(DYNAMODB_LOCAL)/DynamoDBLocal.jar: infra/dynamodb-local.xml
+	@echo "Fetching DynamoDB Local ..."
+	@mvn --quiet --batch-mode --file infra/dynamodb-local.xml dependency:copy-dependencies \
+	  -DoutputDirectory=$(abspath $(DYNAMODB_LOCAL))/DynamoDBLocal_lib
+	@cp $(DYNAMODB_LOCAL)/DynamoDBLocal_lib/DynamoDBLocal-*.jar $@
+
 $(VENV)/.run: locks/run.txt | $(VENV)/bin/python
 	@echo "Installing what the services need ..."
 	@$(PIP) install --quiet --require-hashes -r locks/run.txt
 	@touch $@
 
+$(VENV)/.aws: locks/aws.txt | $(VENV)/bin/python
+	@echo "Installing what the services need for AWS ..."
+	@$(PIP) install --quiet --require-hashes -r locks/aws.txt
+	@touch $@ $(VENV)/.run
+
 $(VENV)/.dev: locks/dev.txt | $(VENV)/bin/python
 	@echo "Installing what developing needs ..."
 	@$(PIP) install --quiet --require-hashes -r locks/dev.txt
-	@touch $@ $(VENV)/.run
+	@touch $@ $(VENV)/.run $(VENV)/.aws

@@ -41,6 +41,12 @@ class Env:
     def text(self, name: str, default: str) -> str:
         return self._environ.get(self.prefix + name, "").strip() or default
 
+    def required(self, name: str) -> str:
+        value = self.text(name, "")
+        if not value:
+            self.fault(name, "must be set")
+        return value
+
     def choice(self, name: str, default: str, options: tuple[str, ...]) -> str:
         value = self.text(name, default)
         if value not in options:

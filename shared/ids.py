@@ -29,6 +29,11 @@ def new_key() -> bytes:
     return secrets.token_bytes(32)
 
 
+def new_operation() -> bytes:
+    """128 random bits that tell one write from every other, sent again as often as need be."""
+    return secrets.token_bytes(16)
+
+
 def is_secret(text: str) -> bool:
     """Whether `text` has the form of `new_secret()`; checked before any store is asked."""
     return _SECRET.fullmatch(text) is not None

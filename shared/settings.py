@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 from shared.env import Env
@@ -11,10 +12,35 @@ _HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """Where a process listens, keeps its data and how it logs. Port 0 takes a free one."""
+class AwsSettings:
+    """The names of what is kept in AWS; region, endpoint and credentials are AWS's own."""
 
-    backend: str
+    table_prefix: str
+    secret_prefix: str
+    jwks_bucket: str
+
+    def secret(self, name: str) -> str:
+        return self.secret_prefix + name
+
+    @classmethod
+    def read(cls, env: Env) -> "AwsSettings":
+        if find_spec("aioboto3") is None:
+            env.fault("BACKEND", "aws needs what is in locks/aws.txt: make setup installs it")
+        return cls(
+            table_prefix=env.text("TABLE_PREFIX", "playmesh-"),
+            secret_prefix=env.text("SECRET_PREFIX", "playmesh/"),
+            jwks_bucket=env.required("JWKS_BUCKET"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where a process listens, keeps its data and how it logs. Port 0 takes a free one.
+
+    `aws` is None where all is kept in `data_dir`.
+    """
+
+    aws: AwsSettings | None
     data_dir: Path
     host: str
     port: int
@@ -24,8 +50,9 @@ class ServerSettings:
 
     @classmethod
     def read(cls, env: Env, *, port: int, admin_port: int) -> "ServerSettings":
+        backend = env.choice("BACKEND", "embedded", ("embedded", "aws"))
         return cls(
-            backend=env.choice("BACKEND", "embedded", ("embedded",)),
+            aws=AwsSettings.read(env) if backend == "aws" else None,
             data_dir=env.path("DATA_DIR", ".playmesh"),
             host=env.text("HOST", "127.0.0.1"),
             port=env.integer("PORT", port, minimum=0, maximum=65535),
@@ -67,6 +94,10 @@ class CacheSettings:
 
     jwks_max_age: timedelta
     key_refresh: timedelta
+
+    @property
+    def jwks_max_age_seconds(self) -> int:
+        return int(self.jwks_max_age.total_seconds())
 
     @classmethod
     def read(cls, env: Env) -> "CacheSettings":

@@ -1,18 +1,22 @@
 """identity's composition root."""
 
+import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
-from services.identity.adapters.files import FileServiceClientStore, load_refresh_key
+from services.identity.adapters import files
+from services.identity.adapters.files import FileServiceClientStore
 from services.identity.adapters.sqlite import MIGRATIONS, SqliteAccountStore, SqliteSessionStore
 from services.identity.appkeys import LOGINS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
 from services.identity.handlers import routes
 from services.identity.logins import Logins
+from services.identity.ports import AccountStore, SessionStore
 from services.identity.refresh_tokens import RefreshTokens
-from services.identity.service_clients import ServiceClients
+from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
 from services.identity.well_known import WellKnown, openid_configuration
@@ -20,73 +24,97 @@ from shared.background import repeating
 from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
 from shared.http.server import serve
-from shared.keys.adapters.files import FileJwkSetStore, FileKeyRingStore
 from shared.keys.signer import Signer
+from shared.keys.stores import open_key_stores
+from shared.settings import ServerSettings
 from shared.sqlite import Database
 
 _LARGEST_BODY = 64 * 1024
 _FIRST_KEY_POLL = 0.2
 
 
-def create_signer(settings: Settings) -> Signer:
-    directory = settings.server.data_dir / "keys"
-    return Signer(FileKeyRingStore(directory), FileJwkSetStore(directory))
+@dataclass(frozen=True, slots=True)
+class Stores:
+    accounts: AccountStore
+    sessions: SessionStore
+    service_clients: ServiceClientStore
+    refresh_key: bytes = field(repr=False)
 
 
-def create_app(settings: Settings, signer: Signer, clock: Clock) -> web.Application:
-    """The public application. Whoever runs it keeps `signer` fresh."""
-    app = new_app(largest_body=_LARGEST_BODY)
-
-    async def compose(app: web.Application) -> AsyncIterator[None]:
-        data_dir = settings.server.data_dir
-        database = Database(data_dir / "identity.db", MIGRATIONS)
+@contextlib.asynccontextmanager
+async def open_stores(server: ServerSettings) -> AsyncIterator[Stores]:
+    """Raises Unavailable where a store cannot be used."""
+    if server.aws is None:
+        database = Database(server.data_dir / "identity.db", MIGRATIONS)
         await database.open()
-        service_clients = FileServiceClientStore(data_dir / "secrets")
+        service_clients = FileServiceClientStore(server.data_dir / "secrets")
         await service_clients.create_if_missing()
-        access_tokens = AccessTokens(
-            signer=signer,
-            issuer=settings.trust.issuer,
-            audience=settings.trust.audience,
-            ttl=settings.trust.access_token_ttl,
-            clock=clock,
-        )
-        accounts = Accounts(SqliteAccountStore(database), clock)
-        sessions = Sessions(
+        yield Stores(
+            SqliteAccountStore(database),
             SqliteSessionStore(database),
-            accounts,
-            access_tokens,
-            RefreshTokens(await load_refresh_key(data_dir / "secrets")),
-            SessionLimits(settings.refresh_idle_ttl, settings.refresh_absolute_ttl),
-            clock,
+            service_clients,
+            await files.load_refresh_key(server.data_dir / "secrets"),
         )
-        app[SESSIONS] = sessions
-        app[LOGINS] = Logins(accounts, sessions, access_tokens)
-        app[SERVICE_CLIENTS] = ServiceClients(service_clients, access_tokens)
-        yield
         await database.close()
+        return
+    # Imported here: where nothing is kept in AWS, its libraries need not be installed.
+    from services.identity.adapters import dynamodb, secretsmanager  # noqa: PLC0415
+    from shared import aws  # noqa: PLC0415
 
+    names = server.aws
+    async with aws.client("dynamodb") as tables, aws.client("secretsmanager") as secrets:
+        yield Stores(
+            dynamodb.DynamoAccountStore(tables, names.table_prefix),
+            dynamodb.DynamoSessionStore(tables, names.table_prefix),
+            secretsmanager.SecretsManagerServiceClientStore(
+                secrets, names.secret("service-clients")
+            ),
+            await secretsmanager.load_refresh_key(secrets, names.secret("refresh-key")),
+        )
+
+
+def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock) -> web.Application:
+    """The public application. Whoever runs it keeps `signer` fresh."""
+    access_tokens = AccessTokens(
+        signer=signer,
+        issuer=settings.trust.issuer,
+        audience=settings.trust.audience,
+        ttl=settings.trust.access_token_ttl,
+        clock=clock,
+    )
+    accounts = Accounts(stores.accounts, clock)
+    sessions = Sessions(
+        stores.sessions,
+        accounts,
+        access_tokens,
+        RefreshTokens(stores.refresh_key),
+        SessionLimits(settings.refresh_idle_ttl, settings.refresh_absolute_ttl),
+        clock,
+    )
+    app = new_app(largest_body=_LARGEST_BODY)
+    app[SESSIONS] = sessions
+    app[LOGINS] = Logins(accounts, sessions, access_tokens)
+    app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens)
     app[WELL_KNOWN] = WellKnown(
         openid_configuration=openid_configuration(settings.trust.issuer),
         published=lambda: signer.published,
         max_age=settings.caches.jwks_max_age,
     )
-    app.cleanup_ctx.append(compose)
     app.add_routes(routes)
     return app
 
 
 async def run(settings: Settings) -> None:
-    signer = create_signer(settings)
-    app = create_app(settings, signer, SystemClock())
+    async with (
+        open_stores(settings.server) as stores,
+        open_key_stores(settings.server, settings.caches) as keys,
+    ):
+        signer = Signer(keys.ring, keys.public)
 
-    def delay() -> float:
-        return (
-            _FIRST_KEY_POLL if signer.not_ready() else settings.caches.key_refresh.total_seconds()
-        )
+        def delay() -> float:
+            refresh = settings.caches.key_refresh.total_seconds()
+            return _FIRST_KEY_POLL if signer.not_ready() else refresh
 
-    async def keep_signer_fresh(_app: web.Application) -> AsyncIterator[None]:
         async with repeating("signer.refresh", signer.refresh, delay):
-            yield
-
-    app.cleanup_ctx.append(keep_signer_fresh)
-    await serve(app, settings.server, ready=[signer.not_ready])
+            app = create_app(settings, stores, signer, SystemClock())
+            await serve(app, settings.server, ready=[signer.not_ready])

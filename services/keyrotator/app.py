@@ -1,5 +1,6 @@
 """keyrotator's composition root."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
@@ -15,40 +16,41 @@ from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
 from shared.http.server import serve
 from shared.ids import jitter
-from shared.keys.adapters.files import FileJwkSetStore, FileKeyRingStore
+from shared.keys.stores import open_key_stores
 
 _LARGEST_BODY = 64 * 1024
 
 
-def create_rotator(settings: Settings, clock: Clock) -> Rotator:
-    directory = settings.server.data_dir / "keys"
-    return Rotator(FileKeyRingStore(directory), FileJwkSetStore(directory), settings.policy, clock)
+@contextlib.asynccontextmanager
+async def open_rotator(settings: Settings, clock: Clock) -> AsyncIterator[Rotator]:
+    async with open_key_stores(settings.server, settings.caches) as keys:
+        yield Rotator(keys.ring, keys.public, settings.policy, clock)
 
 
-def create_app(settings: Settings, clock: Clock) -> web.Application:
+def create_app(settings: Settings, rotator: Rotator, clock: Clock) -> web.Application:
     app = new_app(largest_body=_LARGEST_BODY)
-    app[ROTATOR] = create_rotator(settings, clock)
+    app[ROTATOR] = rotator
     app.add_routes(routes)
     trust(app, service="keyrotator", clock=clock, **asdict(settings.trust))
     return app
 
 
 async def run(settings: Settings) -> None:
-    app = create_app(settings, SystemClock())
-
     def delay() -> float:
         return settings.rotation_interval.total_seconds() * jitter(0.1)
 
-    async def tick_by_the_clock(app: web.Application) -> AsyncIterator[None]:
-        async with repeating("rotation", app[ROTATOR].tick, delay):
-            yield
-
-    app.cleanup_ctx.append(tick_by_the_clock)
-    # The loop turns whether ready or not: identity's first key, and so the first JWK Set, must
-    # come from here. Ready means that operators are served, too.
-    await serve(app, settings.server, ready=[app[JWKS_CLIENT].not_ready])
+    clock = SystemClock()
+    async with (
+        open_rotator(settings, clock) as rotator,
+        repeating("rotation", rotator.tick, delay),
+    ):
+        app = create_app(settings, rotator, clock)
+        # The loop turns whether ready or not: identity's first key, and so the first JWK Set,
+        # must come from here. Ready means that operators are served, too.
+        await serve(app, settings.server, ready=[app[JWKS_CLIENT].not_ready])
 
 
 async def run_once(settings: Settings) -> None:
     """One pass, for a CronJob or a scheduled task. Raises Unavailable: try again."""
-    await create_rotator(settings, SystemClock()).tick()
+    async with open_rotator(settings, SystemClock()) as rotator:
+        await rotator.tick()

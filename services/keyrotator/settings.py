@@ -17,6 +17,7 @@ _DAY = timedelta(days=1)
 class Settings:
     server: ServerSettings
     trust: TrustSettings
+    caches: CacheSettings
     policy: RotationPolicy
     rotation_interval: timedelta
 
@@ -24,11 +25,12 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError with every fault."""
         env = Env(environ)
-        trust = TrustSettings.read(env)
+        trust, caches = TrustSettings.read(env), CacheSettings.read(env)
         settings = cls(
             server=ServerSettings.read(env, port=8081, admin_port=9081),
             trust=trust,
-            policy=_read_policy(env, trust),
+            caches=caches,
+            policy=_read_policy(env, trust, caches),
             rotation_interval=env.duration(
                 "ROTATION_INTERVAL", _MINUTE, minimum=_SECOND, maximum=_DAY
             ),
@@ -37,8 +39,7 @@ class Settings:
         return settings
 
 
-def _read_policy(env: Env, trust: TrustSettings) -> RotationPolicy:
-    caches = CacheSettings.read(env)
+def _read_policy(env: Env, trust: TrustSettings, caches: CacheSettings) -> RotationPolicy:
     policy = RotationPolicy.from_caches(
         period=env.duration("ROTATION_PERIOD", 7 * _DAY, minimum=_SECOND, maximum=366 * _DAY),
         algorithm=env.choice("SIGNING_ALG", "RS256", ("RS256", "ES256")),

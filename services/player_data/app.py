@@ -1,5 +1,6 @@
 """player_data's composition root."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
@@ -9,6 +10,7 @@ from services.player_data import wire
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
 from services.player_data.appkeys import PROFILES, RECORDS
 from services.player_data.handlers import routes
+from services.player_data.ports import RecordStore
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
 from services.player_data.settings import Settings
@@ -17,32 +19,42 @@ from shared.auth.middleware import JWKS_CLIENT, trust
 from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
 from shared.http.server import serve
+from shared.settings import ServerSettings
 from shared.sqlite import Database
 
 _LARGEST_BODY = 512 * 1024
 
 
-def create_app(settings: Settings, clock: Clock) -> web.Application:
+@contextlib.asynccontextmanager
+async def open_records(server: ServerSettings) -> AsyncIterator[RecordStore]:
+    """Raises Unavailable where the store cannot be used."""
+    if server.aws is None:
+        database = Database(server.data_dir / "player_data.db", MIGRATIONS)
+        await database.open()
+        yield SqliteRecordStore(database)
+        await database.close()
+        return
+    # Imported here: where nothing is kept in AWS, its libraries need not be installed.
+    from services.player_data.adapters.dynamodb import DynamoRecordStore  # noqa: PLC0415
+    from shared import aws  # noqa: PLC0415
+
+    async with aws.client("dynamodb") as client:
+        yield DynamoRecordStore(client, server.aws.table_prefix)
+
+
+def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Application:
     app = new_app(
         largest_body=_LARGEST_BODY,
         describe={errors.VersionConflict: wire.describe_conflict},
     )
-
-    async def compose(app: web.Application) -> AsyncIterator[None]:
-        database = Database(settings.server.data_dir / "player_data.db", MIGRATIONS)
-        await database.open()
-        store = SqliteRecordStore(database)
-        app[RECORDS] = Records(store, clock)
-        app[PROFILES] = Profiles(store, clock)
-        yield
-        await database.close()
-
-    app.cleanup_ctx.append(compose)
+    app[RECORDS] = Records(store, clock)
+    app[PROFILES] = Profiles(store, clock)
     app.add_routes(routes)
     trust(app, service="player_data", clock=clock, **asdict(settings.trust))
     return app
 
 
 async def run(settings: Settings) -> None:
-    app = create_app(settings, SystemClock())
-    await serve(app, settings.server, ready=[app[JWKS_CLIENT].not_ready])
+    async with open_records(settings.server) as store:
+        app = create_app(settings, store, SystemClock())
+        await serve(app, settings.server, ready=[app[JWKS_CLIENT].not_ready])

@@ -25,8 +25,11 @@ class RecordStore(Protocol):
 
     async def delete(
         self, key: RecordKey, *, precondition: Precondition, now: datetime
-    ) -> Record | None:
-        """The record that was deleted; None, and no change, where there was none."""
+    ) -> int | None:
+        """The version of the deletion; None, and no change, where there was no record.
+
+        Not the record: a store whose reply got lost could not tell it a second time.
+        """
         ...
 
     async def list(

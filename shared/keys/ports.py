@@ -14,7 +14,7 @@ class StoredRing:
 
 @dataclass(frozen=True, slots=True)
 class PublishedSet:
-    """The document exactly as verifiers get it."""
+    """The document exactly as verifiers get it; the entity tag without its quotes."""
 
     document: bytes
     etag: str

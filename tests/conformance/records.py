@@ -47,7 +47,7 @@ async def delete(
     *,
     precondition: Precondition = Precondition.ALWAYS,
     now: datetime = T0,
-) -> Record | None:
+) -> int | None:
     return await store.delete(key, precondition=precondition, now=now)
 
 
@@ -254,9 +254,9 @@ class RecordWriteContract:
             await put(store)
         assert (await put(store, RecordKey(ALICE, "saves", "slot2"))).version == 1
 
-    async def test_delete_answers_the_record_that_was(self, store: RecordStore) -> None:
+    async def test_delete_answers_the_version_of_the_deletion(self, store: RecordStore) -> None:
         record = await put(store, value="7", now=T1)
-        assert await delete(store, now=T2) == record
+        assert await delete(store, now=T2) == record.version + 1
 
     async def test_a_deleted_record_is_gone(self, store: RecordStore) -> None:
         await put(store)
@@ -304,7 +304,8 @@ class RecordWriteContract:
     ) -> None:
         await STATES[state](store)
         current = await store.get(KEY)
-        assert await delete(store, precondition=precondition, now=T2) == current
+        expected = current.version + 1 if current else None
+        assert await delete(store, precondition=precondition, now=T2) == expected
         assert await store.get(KEY) is None
 
     @pytest.mark.parametrize(("precondition", "state"), FAILS, ids=FAIL_IDS)

@@ -54,14 +54,15 @@ class Model:
 
     def delete(
         self, key: RecordKey, precondition: Precondition
-    ) -> Record | errors.VersionConflict | None:
+    ) -> int | errors.VersionConflict | None:
         current = self.records.get(key)
         if not precondition.admits(current):
             return errors.VersionConflict(current=current)
-        if current is not None:
-            self.versions[key] += 1
-            del self.records[key]
-        return current
+        if current is None:
+            return None
+        self.versions[key] += 1
+        del self.records[key]
+        return self.versions[key]
 
     def list(
         self,
@@ -120,7 +121,7 @@ class RecordStoreMachine(RuleBasedStateMachine):
     def delete(self, key: RecordKey, precondition: Precondition) -> None:
         self.now += timedelta(milliseconds=1)
 
-        async def write() -> Record | None:
+        async def write() -> int | None:
             return await self.store.delete(key, precondition=precondition, now=self.now)
 
         expected = self.model.delete(key, precondition)

@@ -9,8 +9,7 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
-from services.identity.app import create_app, create_signer
-from services.identity.settings import Settings
+from services.identity.handlers import routes
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
@@ -165,13 +164,7 @@ async def identity(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 
 
 def declared_routes() -> set[tuple[str, str]]:
-    settings = Settings.from_env({})
-    app = create_app(settings, create_signer(settings), ManualClock())
-    return {
-        (route.method, route.resource.canonical)
-        for route in app.router.routes()
-        if route.resource is not None
-    }
+    return set(apps.route_table(routes))
 
 
 ROUTES = {

@@ -9,9 +9,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.identity.app import create_app, create_signer
+from services.identity.app import create_app, open_stores
 from services.identity.settings import Settings
 from shared.keys.signer import Signer
+from shared.keys.stores import open_key_stores
 from tests.service.conftest import QUICK_KEYS
 from tests.service.test_identity_oauth import ROTATE, basic, operator_secret
 from tests.support import apps
@@ -49,12 +50,16 @@ async def _started(
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Signer]]:
     environ = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_ISSUER": ISSUER}
     settings = Settings.from_env(environ)
-    signer = create_signer(settings)
     async with (
-        serving(create_app(settings, signer, clock)) as url,
-        aiohttp.ClientSession(url) as http,
+        open_stores(settings.server) as stores,
+        open_key_stores(settings.server, settings.caches) as keys,
     ):
-        yield http, signer
+        signer = Signer(keys.ring, keys.public)
+        async with (
+            serving(create_app(settings, stores, signer, clock)) as url,
+            aiohttp.ClientSession(url) as http,
+        ):
+            yield http, signer
 
 
 def requests_of(guest: Mapping[str, Any], operator: Mapping[str, str]) -> dict[str, Request]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.keyrotator.app import create_rotator
+from services.keyrotator.app import open_rotator
 from services.keyrotator.settings import Settings
 from tests.support import apps
 from tests.support.clock import ManualClock
@@ -18,7 +18,8 @@ LEAD = 60 + 300 + 60 + 60
 async def tick(data_dir: Path, clock: ManualClock) -> None:
     """Another rotator on the same store, as the service's own loop is."""
     settings = Settings.from_env({"PLAYMESH_DATA_DIR": str(data_dir)})
-    await create_rotator(settings, clock).tick()
+    async with open_rotator(settings, clock) as rotator:
+        await rotator.tick()
 
 
 def operator(issuer: Issuer) -> dict[str, str]:

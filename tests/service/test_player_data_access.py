@@ -10,8 +10,7 @@ import pytest
 import pytest_asyncio
 from joserfc.jwk import RSAKey
 
-from services.player_data.app import create_app
-from services.player_data.settings import Settings
+from services.player_data.handlers import routes
 from tests.support import apps
 from tests.support.apps import Running
 from tests.support.calls import bearer, call, without_request_id
@@ -30,17 +29,7 @@ BODIES: dict[str, Any] = {
 COMPARED = ("GET", "PUT", "DELETE")  # whose answers have a body to compare
 
 
-def routes() -> list[tuple[str, str]]:
-    """Method and path pattern of every route that the application has."""
-    app = create_app(Settings.from_env({}), ManualClock())
-    return [
-        (route.method, route.resource.canonical)
-        for route in app.router.routes()
-        if route.resource is not None
-    ]
-
-
-ROUTES = routes()
+ROUTES = apps.route_table(routes)
 ROUTE_IDS = [f"{method} {path}" for method, path in ROUTES]
 OF_A_PLAYER = [(method, path) for method, path in ROUTES if "{player}" in path]
 

@@ -1,25 +1,39 @@
 """The services' real applications, one at a time, over a socket and under a manual clock."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from aiohttp import web
 
 from services.identity.app import create_app as create_identity
-from services.identity.app import create_signer
+from services.identity.app import open_stores
 from services.identity.settings import Settings as IdentitySettings
 from services.keyrotator.app import create_app as create_keyrotator
-from services.keyrotator.app import create_rotator
+from services.keyrotator.app import open_rotator
 from services.keyrotator.rotator import Rotator
 from services.keyrotator.settings import Settings as KeyrotatorSettings
 from services.player_data.app import create_app as create_player_data
+from services.player_data.app import open_records
 from services.player_data.settings import Settings as PlayerDataSettings
 from shared.keys.signer import Signer
+from shared.keys.stores import open_key_stores
 from tests.support.clock import ManualClock
 from tests.support.issuer import ISSUER, Issuer
 from tests.support.servers import serving
+
+
+def route_table(routes: Iterable[web.AbstractRouteDef]) -> list[tuple[str, str]]:
+    """Method and path pattern of every route that an application has which adds `routes`."""
+    app = web.Application()
+    app.add_routes(routes)
+    return [
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None
+    ]
 
 
 @dataclass(frozen=True)
@@ -43,15 +57,19 @@ async def identity(
     """Identity with a key ring that a real rotator has made in the same folder."""
     env = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_ISSUER": ISSUER, **(environ or {})}
     settings = IdentitySettings.from_env(env)
-    rotator = create_rotator(KeyrotatorSettings.from_env(env), clock)
-    signer = create_signer(settings)
-    await rotator.tick()
-    await signer.refresh()
     async with (
-        serving(create_identity(settings, signer, clock)) as url,
-        aiohttp.ClientSession(url) as http,
+        open_rotator(KeyrotatorSettings.from_env(env), clock) as rotator,
+        open_key_stores(settings.server, settings.caches) as keys,
+        open_stores(settings.server) as stores,
     ):
-        yield RunningIdentity(url, http, signer, rotator)
+        signer = Signer(keys.ring, keys.public)
+        await rotator.tick()
+        await signer.refresh()
+        async with (
+            serving(create_identity(settings, stores, signer, clock)) as url,
+            aiohttp.ClientSession(url) as http,
+        ):
+            yield RunningIdentity(url, http, signer, rotator)
 
 
 @contextlib.asynccontextmanager
@@ -66,8 +84,10 @@ async def player_data(
             "PLAYMESH_JWKS_URL": jwks_url,
             **(environ or {}),
         }
+        settings = PlayerDataSettings.from_env(env)
         async with (
-            serving(create_player_data(PlayerDataSettings.from_env(env), clock)) as url,
+            open_records(settings.server) as store,
+            serving(create_player_data(settings, store, clock)) as url,
             aiohttp.ClientSession(url) as http,
         ):
             yield Running(url, http)
@@ -85,8 +105,10 @@ async def keyrotator(
             "PLAYMESH_JWKS_URL": jwks_url,
             **(environ or {}),
         }
+        settings = KeyrotatorSettings.from_env(env)
         async with (
-            serving(create_keyrotator(KeyrotatorSettings.from_env(env), clock)) as url,
+            open_rotator(settings, clock) as rotator,
+            serving(create_keyrotator(settings, rotator, clock)) as url,
             aiohttp.ClientSession(url) as http,
         ):
             yield Running(url, http)

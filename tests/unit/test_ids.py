@@ -13,6 +13,7 @@ from shared.ids import (
     matches,
     new_id,
     new_key,
+    new_operation,
     new_secret,
 )
 
@@ -31,7 +32,11 @@ def test_a_key_is_256_bits() -> None:
     assert len(new_key()) == 32
 
 
-@pytest.mark.parametrize("make", [new_id, new_secret, new_key])
+def test_an_operation_is_128_bits() -> None:
+    assert len(new_operation()) == 16
+
+
+@pytest.mark.parametrize("make", [new_id, new_secret, new_key, new_operation])
 def test_a_thousand_of_them_are_all_different(make: object) -> None:
     assert callable(make)
     assert len({make() for _ in range(1000)}) == 1000

@@ -8,7 +8,7 @@ import pytest
 
 from services.keyrotator.settings import Settings as KeyrotatorSettings
 from shared.env import Env, SettingsError
-from shared.settings import CacheSettings, ServerSettings, TrustSettings
+from shared.settings import AwsSettings, CacheSettings, ServerSettings, TrustSettings
 
 Read = Callable[[Env], object]
 
@@ -23,7 +23,7 @@ def environment(**values: str) -> Env:
 
 def test_without_a_variable_a_server_runs_on_this_machine_only() -> None:
     assert read_server(environment()) == ServerSettings(
-        backend="embedded",
+        aws=None,
         data_dir=Path(".playmesh"),
         host="127.0.0.1",
         port=8080,
@@ -61,7 +61,7 @@ def test_every_variable_of_a_server_is_read() -> None:
         LOG_FORMAT="console",
     )
     assert read_server(env) == ServerSettings(
-        backend="embedded",
+        aws=None,
         data_dir=Path("/data"),
         host="0.0.0.0",
         port=0,
@@ -138,3 +138,13 @@ def test_a_period_that_leaves_no_time_for_the_caches_is_a_fault() -> None:
     KeyrotatorSettings.from_env({"PLAYMESH_ROTATION_PERIOD": "960"})
     with pytest.raises(SettingsError, match=r"^PLAYMESH_ROTATION_PERIOD: .*0:08:00"):
         KeyrotatorSettings.from_env({"PLAYMESH_ROTATION_PERIOD": "959"})
+
+
+def test_aws_needs_a_bucket_and_has_names_for_the_rest() -> None:
+    env = environment(BACKEND="aws")
+    read_server(env)
+    with pytest.raises(SettingsError, match=r"^PLAYMESH_JWKS_BUCKET: must be set$"):
+        env.check()
+    assert read_server(environment(BACKEND="aws", JWKS_BUCKET="keys")).aws == AwsSettings(
+        table_prefix="playmesh-", secret_prefix="playmesh/", jwks_bucket="keys"
+    )

@@ -83,16 +83,18 @@ class SqliteRecordStore:
 
     async def delete(
         self, key: RecordKey, *, precondition: Precondition, now: datetime
-    ) -> Record | None:
-        def write(connection: sqlite3.Connection) -> Record | None:
-            current, last_version = _select(connection, key)
+    ) -> int | None:
+        def write(connection: sqlite3.Connection) -> int | None:
+            current, _ = _select(connection, key)
             _check(precondition, current)
-            if current is not None:
-                connection.execute(
-                    f"UPDATE records SET value = NULL, version = ?, updated_at = ? {_WHERE_KEY}",  # noqa: S608 - constants
-                    (last_version + 1, to_millis(now), key.player, key.collection, key.key),
-                )
-            return current
+            if current is None:
+                return None
+            version = current.version + 1
+            connection.execute(
+                f"UPDATE records SET value = NULL, version = ?, updated_at = ? {_WHERE_KEY}",  # noqa: S608 - constants
+                (version, to_millis(now), key.player, key.collection, key.key),
+            )
+            return version
 
         return await self._database.write(write)
 

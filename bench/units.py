@@ -1,0 +1,125 @@
+"""`python -m bench.units`: what each request costs in DynamoDB's read and write units.
+
+Counted by DynamoDB Local, whose folder PLAYMESH_DYNAMODB_LOCAL names.
+"""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from services.identity.accounts import Accounts
+from services.identity.adapters import dynamodb as identity
+from services.identity.models import Session, SessionKey
+from services.player_data.adapters import dynamodb as player_data
+from services.player_data.models import Precondition, RecordKey
+from services.player_data.records import Records
+from shared.clock import SystemClock
+from shared.ids import new_id
+from tests.support import aws
+
+KILOBYTE = 1024
+
+
+class Counting:
+    """A client that asks for the units of every call and adds them up."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 - made at run time
+        self._client = client
+        self.units: Counter[str] = Counter()
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Mapping[str, Any]]]:
+        operation = getattr(self._client, name)
+        kind = "read" if name in ("get_item", "query") else "write"
+
+        async def counted(**parameters: object) -> Mapping[str, Any]:
+            answer: Mapping[str, Any] = await operation(
+                **parameters, ReturnConsumedCapacity="TOTAL"
+            )
+            self.units[kind] += answer["ConsumedCapacity"]["CapacityUnits"]
+            self.calls += 1
+            return answer
+
+        return counted
+
+
+@asynccontextmanager
+async def counting(endpoint: str) -> AsyncIterator[tuple[Counting, str]]:
+    async with aws.client("dynamodb", endpoint) as client:
+        tables = (identity.ACCOUNTS, identity.SESSIONS, player_data.RECORDS)
+        yield Counting(client), await aws.new_tables(client, *tables)
+
+
+async def measure(endpoint: str) -> None:
+    clock = SystemClock()
+    async with counting(endpoint) as (client, prefix):
+        accounts = Accounts(identity.DynamoAccountStore(client, prefix), clock)
+        sessions = identity.DynamoSessionStore(client, prefix)
+        records = Records(player_data.DynamoRecordStore(client, prefix), clock)
+
+        async def show(name: str, work: Awaitable[Any]) -> Any:  # noqa: ANN401 - what it answers
+            client.units.clear()
+            client.calls = 0
+            answer = await work
+            read, write = client.units["read"], client.units["write"]
+            print(f"| {name} | {client.calls} | {read:g} | {write:g} |")
+            return answer
+
+        print("| request | calls | read units | write units |\n| --- | --- | --- | --- |")
+        guest = await show("new guest: account", accounts.create_guest())
+        now = clock.now()
+        session = Session(
+            key=SessionKey(guest.account.user_id, new_id()),
+            device="a device with a name",
+            counter=1,
+            created_at=now,
+            refreshed_at=now,
+            idle_expires_at=now + timedelta(days=7),
+            absolute_expires_at=now + timedelta(days=30),
+        )
+        await show("new guest: session", sessions.create(session))
+        await show(
+            "guest login: account", accounts.authenticate_guest(guest.account.user_id, guest.secret)
+        )
+        await show("refresh: account", accounts.get(guest.account.user_id))
+        await show(
+            "refresh: session",
+            sessions.consume_refresh_token(
+                session.key, counter=1, now=now, idle_expires_at=now + timedelta(days=7)
+            ),
+        )
+        for size in (0.2, 1, 4, 16, 64):
+            key = RecordKey(guest.account.user_id, "saves", f"slot{size:g}")
+            value = "x" * int(size * KILOBYTE)
+            named = f"{size:g} KB"
+            await show(f"create a record of {named}", records.put(key, value, Precondition.ABSENT))
+            await show(f"overwrite it, {named}", records.put(key, value, Precondition.at(1)))
+            await show(f"read it, {named}", records.get(key))
+        await show(
+            "list 5 records of 85 KB in all",
+            records.list(
+                guest.account.user_id, collection="saves", prefix="", after=None, limit=100
+            ),
+        )
+        largest = RecordKey(guest.account.user_id, "saves", "slot64")
+        await show("delete a record of 64 KB", records.delete(largest, Precondition.ALWAYS))
+
+
+def main() -> int:
+    folder = os.environ.get("PLAYMESH_DYNAMODB_LOCAL")  # noqa: TID251 - the edge: read once, here
+    if not folder:
+        print("PLAYMESH_DYNAMODB_LOCAL must name the folder of DynamoDB Local", file=sys.stderr)
+        return 64
+    with aws.dynamodb_local(Path(folder)) as endpoint:
+        asyncio.run(measure(endpoint))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

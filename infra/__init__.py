@@ -1,0 +1,1 @@
+"""What Playmesh needs in an AWS account."""

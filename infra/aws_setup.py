@@ -1,0 +1,112 @@
+"""`make aws-setup`: the tables, the bucket and the secrets that the services expect.
+
+It may be run again at any time: what is there stays as it is, and what it did is printed. Names
+come from PLAYMESH_TABLE_PREFIX, PLAYMESH_SECRET_PREFIX and PLAYMESH_JWKS_BUCKET, the account and
+the region from AWS's own variables.
+"""
+
+import asyncio
+import os
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+
+from services.identity.adapters import dynamodb as identity
+from services.identity.adapters.client_document import first_document
+from services.player_data.adapters import dynamodb as player_data
+from shared import aws, dynamodb, errors
+from shared.aws import AwsError, Client, call
+from shared.env import Env, SettingsError
+from shared.ids import new_key
+from shared.process import OK, TEMPORARY, USAGE
+from shared.settings import AwsSettings
+
+TABLES = (identity.ACCOUNTS, identity.SESSIONS, player_data.RECORDS)
+# A secret without a first value is filled by the service that owns it.
+SECRETS: Mapping[str, Callable[[], str] | None] = {
+    "key-ring": None,
+    "refresh-key": lambda: b64encode(new_key()).decode(),
+    "service-clients": lambda: first_document().decode(),
+}
+
+
+async def set_up(names: AwsSettings, tell: Callable[[str], None]) -> None:
+    async with (
+        aws.client("dynamodb") as tables,
+        aws.client("secretsmanager") as secrets,
+        aws.client("s3") as s3,
+    ):
+        for definition in TABLES:
+            await dynamodb.create_table(tables, names.table_prefix, definition)
+            tell(f"table {names.table_prefix}{definition.name}: ready")
+        for name, first_value in SECRETS.items():
+            made = await _create_secret(secrets, names.secret(name), first_value)
+            tell(f"secret {names.secret(name)}: {'made' if made else 'was there'}")
+        made = await _create_bucket(s3, names.jwks_bucket)
+        tell(f"bucket {names.jwks_bucket}: {'made' if made else 'was there'}")
+
+
+async def _create_secret(
+    client: Client, secret_id: str, first_value: Callable[[], str] | None
+) -> bool:
+    value = {"SecretString": first_value()} if first_value else {}
+    try:
+        await call(client.create_secret, Name=secret_id, **value)
+    except AwsError as error:
+        if error.kind is not errors.AlreadyExists:
+            raise
+        return False
+    return True
+
+
+async def _create_bucket(client: Client, bucket: str) -> bool:
+    """Private and versioned: what was published can be had back."""
+    region = client.meta.region_name
+    # AWS wants every region to be named but its oldest.
+    place = (
+        {}
+        if region == "us-east-1"
+        else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    )
+    made = True
+    try:
+        await call(client.create_bucket, Bucket=bucket, **place)
+    except AwsError as error:
+        if error.kind is not errors.AlreadyExists:
+            raise
+        made = False
+    await call(
+        client.put_bucket_versioning,
+        Bucket=bucket,
+        VersioningConfiguration={"Status": "Enabled"},
+    )
+    await call(
+        client.put_public_access_block,
+        Bucket=bucket,
+        PublicAccessBlockConfiguration={
+            "BlockPublicAcls": True,
+            "IgnorePublicAcls": True,
+            "BlockPublicPolicy": True,
+            "RestrictPublicBuckets": True,
+        },
+    )
+    return made
+
+
+def main() -> int:
+    env = Env(os.environ)  # noqa: TID251 - the edge: read once, here
+    names = AwsSettings.read(env)
+    try:
+        env.check()
+        asyncio.run(set_up(names, print))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except (AwsError, errors.Unavailable) as error:
+        print(f"aws-setup: {error.__cause__ or error}", file=sys.stderr)
+        return TEMPORARY
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""DynamoDB: tables as plain data, and writes that happen once though their reply may get lost.
+
+A write whose reply is lost is sent again, by botocore, and must not happen again. So every write
+has an operation id: it is kept on the item, among those of the last four writes, and the write's
+condition says that it is not there yet. Where the condition fails and it is there, the write has
+happened, and its outcome is told from the item.
+
+Expressions are written with `#name` for the attribute `name`, so no name is a reserved word.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from shared import errors, ids
+from shared.aws import AwsError, Client, call
+
+Item = Mapping[str, Mapping[str, Any]]
+
+_log = structlog.get_logger()
+_OPERATIONS = ("o0", "o1", "o2", "o3")
+"""The last writes' ids, newest first."""
+NONE: Mapping[str, Any] = {"NULL": True}
+_NOT_YET_HERE = " AND ".join(f"#{name} <> :operation" for name in _OPERATIONS)
+
+
+def string(text: str) -> Mapping[str, Any]:
+    return {"S": text}
+
+
+def number(value: int) -> Mapping[str, Any]:
+    return {"N": str(value)}
+
+
+def binary(data: bytes) -> Mapping[str, Any]:
+    return {"B": data}
+
+
+def shift(*names: str) -> list[str]:
+    """Assignments that give every attribute the value of the one before it, from the last on."""
+    return [
+        f"#{older} = if_not_exists(#{newer}, :none)"
+        for newer, older in reversed(list(itertools.pairwise(names)))
+    ]
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """`schema` as CreateTable takes it; `name` comes after an installation's prefix."""
+
+    name: str
+    schema: Mapping[str, Any]
+    ttl_attribute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A write that has happened: the item since then, and how many writes came after it."""
+
+    item: Item
+    later: int
+
+
+class ConditionFailed(Exception):
+    """`item` is what is stored, None where nothing is; the write has changed nothing."""
+
+    def __init__(self, item: Item | None) -> None:
+        super().__init__("the condition does not hold")
+        self.item = item
+
+
+class Table:
+    """Raises Unavailable in bad weather. Reads see every acknowledged write."""
+
+    def __init__(self, client: Client, prefix: str, definition: TableDefinition) -> None:
+        self._client = client
+        self._name = prefix + definition.name
+        self._key_names = [key["AttributeName"] for key in definition.schema["KeySchema"]]
+
+    async def get(self, key: Item) -> Item | None:
+        answer = await self._call("get_item", Key=key, ConsistentRead=True)
+        item: Item | None = answer.get("Item")
+        return item
+
+    async def create(self, item: Item) -> None:
+        """Put an item where there is none. Raises ConditionFailed."""
+        operation = binary(ids.new_operation())
+        condition = f"attribute_not_exists(#{self._key_names[0]})"
+        try:
+            await self._call(
+                "put_item",
+                Item={**item, _OPERATIONS[0]: operation},
+                ConditionExpression=condition,
+                ExpressionAttributeNames=_names(condition),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ConditionFailed as failed:
+            if _position(failed.item, operation) is None:
+                raise
+
+    async def update(
+        self,
+        key: Item,
+        *,
+        assignments: Sequence[str],
+        remove: str = "",
+        condition: str = "",
+        values: Item,
+    ) -> Applied:
+        """Change an item, or make it. Raises ConditionFailed, TooLarge.
+
+        Of a condition that fails for an earlier attempt of this very write nobody hears. That
+        holds as long as no more than three other writes came in between.
+        """
+        operation = binary(ids.new_operation())
+        all_assignments = [*shift(*_OPERATIONS), f"#{_OPERATIONS[0]} = :operation", *assignments]
+        change = "SET " + ", ".join(all_assignments) + (f" REMOVE {remove}" if remove else "")
+        condition = f"{_NOT_YET_HERE} AND ({condition})" if condition else _NOT_YET_HERE
+        try:
+            answer = await self._call(
+                "update_item",
+                Key=key,
+                UpdateExpression=change,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=_names(change, condition),
+                ExpressionAttributeValues={**values, ":operation": operation, ":none": NONE},
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ConditionFailed as failed:
+            later = _position(failed.item, operation)
+            if failed.item is None or later is None:
+                raise
+            return Applied(failed.item, later)
+        return Applied(answer["Attributes"], 0)
+
+    async def query(
+        self, condition: str, values: Item, *, where: str, limit: int, start: Item | None
+    ) -> tuple[list[Item], Item | None]:
+        """Of `limit` items in the order of their keys those that `where` holds for.
+
+        Also the key to start after next time, None at the end. There may be more than none has.
+        """
+        start_key = {"ExclusiveStartKey": start} if start else {}
+        answer = await self._call(
+            "query",
+            KeyConditionExpression=condition,
+            FilterExpression=where,
+            ExpressionAttributeNames=_names(condition, where),
+            ExpressionAttributeValues=values,
+            Limit=limit,
+            ConsistentRead=True,
+            **start_key,
+        )
+        return answer["Items"], answer.get("LastEvaluatedKey")
+
+    async def _call(self, operation: str, **parameters: object) -> Mapping[str, Any]:
+        try:
+            return await call(getattr(self._client, operation), TableName=self._name, **parameters)
+        except AwsError as error:
+            if error.kind is errors.VersionConflict:
+                raise ConditionFailed(error.response.get("Item")) from None
+            message = error.response["Error"].get("Message", "")
+            if error.kind is errors.InvalidRequest and "Item size" in message:
+                raise errors.TooLarge("the item is larger than the store can hold") from None
+            _log.error(
+                "dynamodb.refused",
+                table=self._name,
+                operation=operation,
+                code=error.code,
+                error=message,
+            )
+            raise errors.Unavailable("the store cannot answer at the moment") from error
+
+
+async def create_table(client: Client, prefix: str, definition: TableDefinition) -> None:
+    """Create the table where it does not exist, and wait until it can be used."""
+    name = prefix + definition.name
+    try:
+        await call(client.create_table, TableName=name, **definition.schema)
+    except AwsError as error:
+        if error.kind is not errors.AlreadyExists:
+            raise
+    await client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
+    if definition.ttl_attribute is None:
+        return
+    answer = await call(client.describe_time_to_live, TableName=name)
+    if answer["TimeToLiveDescription"]["TimeToLiveStatus"] == "DISABLED":
+        await call(
+            client.update_time_to_live,
+            TableName=name,
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": definition.ttl_attribute},
+        )
+
+
+def _names(*expressions: str) -> dict[str, str]:
+    return {f"#{name}": name for name in re.findall(r"#(\w+)", " ".join(expressions))}
+
+
+def _position(item: Item | None, operation: Mapping[str, Any]) -> int | None:
+    """How many writes came after `operation`; None where it is not among the last."""
+    kept = [(item or {}).get(name) for name in _OPERATIONS]
+    return kept.index(operation) if operation in kept else None

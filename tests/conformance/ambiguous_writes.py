@@ -1,0 +1,267 @@
+"""A write whose reply was lost happens once, and answers as if the reply had come.
+
+The first half is the whole contract of each store, once more, on a client that sends every write
+twice; the second what may come in between.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+
+from services.identity.adapters.dynamodb import (
+    ACCOUNTS,
+    SESSIONS,
+    DynamoAccountStore,
+    DynamoSessionStore,
+)
+from services.identity.models import Session
+from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
+from services.player_data.models import Precondition, Record
+from shared import errors
+from shared.aws import Client
+from tests.conformance.accounts import account
+from tests.conformance.dynamodb import FEW, OnDynamo
+from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, put
+from tests.conformance.records_model import RecordStoreMachine
+from tests.conformance.sessions import IDLE, LATER, MILLISECOND, SESSION, consume
+from tests.support.aws import client, new_tables
+from tests.support.lost_replies import NeverAnswers, SentTwice
+
+Others = Callable[[DynamoRecordStore], Awaitable[object]]
+
+
+async def _nothing(_: DynamoRecordStore) -> None:
+    pass
+
+
+async def _puts(store: DynamoRecordStore) -> None:
+    for number in range(3):
+        await put(store, value=f'"other {number}"', now=T2)
+
+
+async def _delete(store: DynamoRecordStore) -> None:
+    await delete(store, now=T2)
+
+
+async def _delete_and_put(store: DynamoRecordStore) -> None:
+    await delete(store, now=T2)
+    await put(store, value='"other"', now=T2)
+
+
+async def _put_and_delete_and_put(store: DynamoRecordStore) -> None:
+    await put(store, value='"other"', now=T1)
+    await _delete_and_put(store)
+
+
+def _blind(_: Record | None) -> Precondition:
+    return Precondition.ALWAYS
+
+
+def _exact(seen: Record | None) -> Precondition:
+    return Precondition.at(seen.version) if seen else Precondition.ABSENT
+
+
+def _wide(_: Record | None) -> Precondition:
+    """Holds for what the write itself has made as well."""
+    return Precondition(frozenset(range(1, 9)), may_be_absent=True)
+
+
+Condition = Callable[[Record | None], Precondition]
+CONDITIONS = [_blind, _exact, _wide]
+OTHERS = [_nothing, _puts, _delete, _delete_and_put, _put_and_delete_and_put]
+
+
+class AmbiguousWrites(OnDynamo):
+    """Subclasses provide the fixture `endpoint`."""
+
+    @pytest.fixture
+    def twice(self, dynamodb: Client) -> SentTwice:
+        return SentTwice(dynamodb)
+
+    @pytest.fixture
+    async def prefix(self, dynamodb: Client) -> str:
+        return await new_tables(dynamodb, ACCOUNTS, SESSIONS, RECORDS)
+
+    # Accounts.
+
+    async def test_an_account_is_created_once(self, twice: SentTwice, prefix: str) -> None:
+        store = DynamoAccountStore(twice, prefix)
+        await store.create(account())
+        assert await store.get(account().user_id) == account()
+
+    async def test_the_account_of_another_is_still_in_the_way(
+        self, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoAccountStore(twice, prefix)
+        await store.create(account())
+        with pytest.raises(errors.AlreadyExists):
+            await store.create(account())
+
+    # Sessions.
+
+    async def test_a_session_is_created_once(self, twice: SentTwice, prefix: str) -> None:
+        store = DynamoSessionStore(twice, prefix)
+        await store.create(SESSION)
+        assert await store.get(SESSION.key) == SESSION
+        with pytest.raises(errors.AlreadyExists):
+            await store.create(SESSION)
+
+    async def test_a_session_that_was_used_meanwhile_was_created(
+        self,
+        dynamodb: Client,
+        twice: SentTwice,
+        prefix: str,
+    ) -> None:
+        store, other = DynamoSessionStore(twice, prefix), DynamoSessionStore(dynamodb, prefix)
+        twice.meanwhile = lambda: _consume_some(other, first=1, count=3)
+        await store.create(SESSION)
+
+    async def test_a_token_is_consumed_once(self, twice: SentTwice, prefix: str) -> None:
+        store = DynamoSessionStore(twice, prefix)
+        await store.create(SESSION)
+        expected = replace(SESSION, counter=2, refreshed_at=LATER, idle_expires_at=LATER + IDLE)
+        assert await consume(store) == expected
+        assert await store.get(SESSION.key) == expected
+
+    async def test_a_token_that_was_consumed_by_another_is_refused(
+        self, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoSessionStore(twice, prefix)
+        await store.create(SESSION)
+        await consume(store)
+        with pytest.raises(errors.VersionConflict):
+            await consume(store)
+
+    @pytest.mark.parametrize("count", [1, 2, 3])
+    async def test_a_token_was_consumed_though_others_were_meanwhile(
+        self,
+        dynamodb: Client,
+        twice: SentTwice,
+        prefix: str,
+        count: int,
+    ) -> None:
+        store, other = DynamoSessionStore(twice, prefix), DynamoSessionStore(dynamodb, prefix)
+        await store.create(SESSION)
+        twice.meanwhile = lambda: _consume_some(other, first=2, count=count)
+        expected = replace(SESSION, counter=2, refreshed_at=LATER, idle_expires_at=LATER + IDLE)
+        assert await consume(store) == expected
+        found = await store.get(SESSION.key)
+        assert found is not None
+        assert found.counter == 2 + count
+
+    # Records.
+
+    @pytest.mark.parametrize("others", OTHERS)
+    @pytest.mark.parametrize("condition", CONDITIONS)
+    @pytest.mark.parametrize("state", list(STATES))
+    async def test_a_record_is_put_once(
+        self,
+        dynamodb: Client,
+        twice: SentTwice,
+        prefix: str,
+        state: str,
+        condition: Condition,
+        others: Others,
+    ) -> None:
+        store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
+        last_version = await STATES[state](other)
+        seen = await other.get(KEY)
+        twice.meanwhile = lambda: others(other)
+        # At the moment of the earlier writes, which must not be taken for this one.
+        written = await store.put(
+            KEY,
+            '"mine"',
+            precondition=condition(seen),
+            now=T0,
+        )
+        assert written.record == Record(KEY, '"mine"', last_version + 1, T0, T0)
+        assert written.created == (state != "present")
+        await _same_as_once(dynamodb, other, state, others, '"mine"')
+
+    @pytest.mark.parametrize("others", OTHERS)
+    @pytest.mark.parametrize("condition", CONDITIONS)
+    async def test_a_record_is_deleted_once(
+        self,
+        dynamodb: Client,
+        twice: SentTwice,
+        prefix: str,
+        condition: Condition,
+        others: Others,
+    ) -> None:
+        store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
+        seen = await put(other)
+        twice.meanwhile = lambda: others(other)
+        assert await delete(store, precondition=condition(seen), now=T1) == seen.version + 1
+        await _same_as_once(dynamodb, other, "present", others, None)
+
+    async def test_the_change_of_another_is_still_a_conflict(
+        self, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoRecordStore(twice, prefix)
+        seen = await put(store)
+        winner = await put(store, value='"winner"')
+        for write in (put, delete):
+            with pytest.raises(errors.VersionConflict) as conflict:
+                await write(store, precondition=Precondition.at(seen.version))
+            assert conflict.value.current == winner
+
+    async def test_a_deletion_that_found_nothing_finds_nothing_twice(
+        self, twice: SentTwice, prefix: str
+    ) -> None:
+        assert await delete(DynamoRecordStore(twice, prefix)) is None
+
+    def test_records_answer_as_a_dict_would(self, endpoint: str) -> None:
+        @contextlib.asynccontextmanager
+        async def open_store() -> AsyncIterator[DynamoRecordStore]:
+            async with client("dynamodb", endpoint) as opened:
+                yield DynamoRecordStore(SentTwice(opened), await new_tables(opened, RECORDS))
+
+        class Machine(RecordStoreMachine):
+            def __init__(self) -> None:
+                super().__init__(open_store)
+
+        run_state_machine_as_test(Machine, settings=FEW)
+
+    # No reply at all.
+
+    async def test_a_write_without_any_reply_is_unavailable_and_happened_at_most_once(
+        self,
+        dynamodb: Client,
+        prefix: str,
+    ) -> None:
+        store = DynamoRecordStore(NeverAnswers(dynamodb), prefix)
+        with pytest.raises(errors.Unavailable):
+            await put(store)
+        found = await store.get(KEY)
+        assert found is not None
+        assert found.version == 1
+
+
+async def _consume_some(store: DynamoSessionStore, *, first: int, count: int) -> Session | None:
+    session = None
+    for number in range(count):
+        now = LATER + (number + 1) * MILLISECOND
+        session = await consume(store, counter=first + number, now=now)
+    return session
+
+
+async def _same_as_once(
+    dynamodb: Client,
+    other: DynamoRecordStore,
+    state: str,
+    others: Others,
+    value: str | None,
+) -> None:
+    """What is stored is what the same writes make when every reply comes."""
+    plain = DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+    await STATES[state](plain)
+    if value is None:
+        await delete(plain, now=T1)
+    else:
+        await put(plain, value=value)
+    await others(plain)
+    assert await other.get(KEY) == await plain.get(KEY)
+    assert (await put(other)).version == (await put(plain)).version

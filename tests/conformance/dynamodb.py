@@ -1,0 +1,63 @@
+"""The DynamoDB adapters before every contract, whatever stands in for DynamoDB."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from services.identity.adapters.dynamodb import (
+    ACCOUNTS,
+    SESSIONS,
+    DynamoAccountStore,
+    DynamoSessionStore,
+)
+from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
+from shared.aws import Client
+from tests.conformance.accounts import AccountStoreContract
+from tests.conformance.records import RecordStoreContract
+from tests.conformance.records_model import RecordStoreMachine
+from tests.conformance.sessions import SessionStoreContract
+from tests.support.aws import EventuallyConsistent, client, new_tables
+
+FEW = settings(max_examples=8, stateful_step_count=40, deadline=None)
+
+
+class OnDynamo:
+    """Subclasses provide the fixture `endpoint`."""
+
+    @pytest.fixture
+    async def dynamodb(self, endpoint: str) -> AsyncIterator[Client]:
+        async with client("dynamodb", endpoint) as opened:
+            yield EventuallyConsistent(opened)
+
+
+class DynamoAccountStoreTests(OnDynamo, AccountStoreContract):
+    @pytest.fixture
+    async def store(self, dynamodb: Client) -> DynamoAccountStore:
+        return DynamoAccountStore(dynamodb, await new_tables(dynamodb, ACCOUNTS))
+
+
+class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
+    @pytest.fixture
+    async def store(self, dynamodb: Client) -> DynamoSessionStore:
+        return DynamoSessionStore(dynamodb, await new_tables(dynamodb, SESSIONS))
+
+
+class DynamoRecordStoreTests(OnDynamo, RecordStoreContract):
+    @pytest.fixture
+    async def store(self, dynamodb: Client) -> DynamoRecordStore:
+        return DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+
+    def test_it_answers_as_a_dict_would(self, endpoint: str) -> None:
+        @contextlib.asynccontextmanager
+        async def open_store() -> AsyncIterator[DynamoRecordStore]:
+            async with client("dynamodb", endpoint) as opened:
+                yield DynamoRecordStore(opened, await new_tables(opened, RECORDS))
+
+        class Machine(RecordStoreMachine):
+            def __init__(self) -> None:
+                super().__init__(open_store)
+
+        run_state_machine_as_test(Machine, settings=FEW)

@@ -1,0 +1,181 @@
+"""What DynamoDB refuses, and replies that get lost on the wire."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import pytest
+import structlog
+from aiohttp import web
+
+from services.identity.adapters.dynamodb import SESSIONS, DynamoSessionStore
+from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
+from services.player_data.models import LARGEST_PAGE, LARGEST_VALUE, Precondition, RecordKey
+from shared import errors
+from shared.aws import Client
+from shared.dynamodb import create_table
+from tests.conformance.dynamodb import OnDynamo
+from tests.conformance.records import ALICE, KEY, delete, fill, in_saves, page, put, walk
+from tests.conformance.sessions import SESSION, consume
+from tests.support.aws import client, new_tables
+from tests.support.servers import serving
+
+Lose = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
+
+
+async def cut_off(request: web.Request, _: bytes) -> web.StreamResponse:
+    """The connection is closed before a byte of the reply."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def cut_short(request: web.Request, body: bytes) -> web.StreamResponse:
+    """The connection is closed in the middle of the reply."""
+    response = web.StreamResponse(headers={"Content-Length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def server_error(_: web.Request, __: bytes) -> web.StreamResponse:
+    return web.json_response({"__type": "InternalServerError"}, status=500)
+
+
+LOSSES = [cut_off, cut_short, server_error]
+
+
+@contextlib.asynccontextmanager
+async def losing(upstream: str, lose: Lose) -> AsyncIterator[tuple[Client, list[str]]]:
+    """A client of `upstream` that loses the reply to every write's first attempt.
+
+    And the operations of all attempts.
+    """
+    attempts: list[str] = []
+    seen: set[str] = set()
+
+    async def forward(request: web.Request) -> web.StreamResponse:
+        operation = request.headers["X-Amz-Target"].partition(".")[2]
+        attempts.append(operation)
+        async with http.post(
+            upstream, data=await request.read(), headers=request.headers
+        ) as response:
+            body = await response.read()
+        # botocore gives all attempts of a call the same id.
+        call = request.headers["amz-sdk-invocation-id"]
+        if operation in ("PutItem", "UpdateItem") and call not in seen:
+            seen.add(call)
+            return await lose(request, body)
+        return web.Response(status=response.status, body=body)
+
+    app = web.Application(client_max_size=2**24)
+    app.router.add_post("/", forward)
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as http,
+        serving(app) as url,
+        client("dynamodb", url) as opened,
+    ):
+        yield opened, attempts
+
+
+class DynamoFaults(OnDynamo):
+    """Subclasses provide the fixture `endpoint`."""
+
+    @pytest.mark.parametrize("lose", LOSSES)
+    async def test_botocore_sends_a_write_again_whose_reply_is_lost_and_it_happens_once(
+        self, endpoint: str, dynamodb: Client, lose: Lose
+    ) -> None:
+        prefix = await new_tables(dynamodb, SESSIONS, RECORDS)
+        async with losing(endpoint, lose) as (unlucky, attempts):
+            # Side by side: botocore waits a little before it sends again.
+            await asyncio.gather(
+                _use_session(DynamoSessionStore(unlucky, prefix)),
+                _use_record(DynamoRecordStore(unlucky, prefix)),
+            )
+        assert Counter(attempts) == {"PutItem": 2, "UpdateItem": 8}
+        session = await DynamoSessionStore(dynamodb, prefix).get(SESSION.key)
+        assert session is not None
+        assert session.counter == 2
+
+    async def test_a_missing_table_is_bad_weather_and_the_log_names_it(
+        self, dynamodb: Client
+    ) -> None:
+        store = DynamoRecordStore(dynamodb, "nowhere-")
+        for operation in (store.get(KEY), put(store), delete(store), page(store)):
+            with structlog.testing.capture_logs() as logs, pytest.raises(errors.Unavailable):
+                await operation
+            assert [(log["table"], log["code"]) for log in logs] == [
+                ("nowhere-records", "ResourceNotFoundException")
+            ]
+
+    async def test_what_is_larger_than_an_item_can_be_is_too_large_and_changes_nothing(
+        self,
+        dynamodb: Client,
+    ) -> None:
+        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+        record = await put(store)
+        with pytest.raises(errors.TooLarge):
+            await put(store, value="x" * 400 * 1024)
+        assert await store.get(KEY) == record
+
+    async def test_a_list_of_versions_may_be_longer_than_a_condition_takes_at_once(
+        self,
+        dynamodb: Client,
+    ) -> None:
+        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+        await put(store)
+        many = Precondition.at(*range(2, 252))
+        with pytest.raises(errors.VersionConflict):
+            await put(store, precondition=many)
+        await put(store)
+        assert (await put(store, precondition=many)).version == 3
+
+    async def test_a_page_ends_where_the_values_reach_its_size(self, dynamodb: Client) -> None:
+        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+        keys = in_saves("a", "b", "c", "d", "e")
+        for key in keys:
+            await put(store, key, "x" * LARGEST_VALUE)
+        assert 2 * LARGEST_VALUE < LARGEST_PAGE < 3 * LARGEST_VALUE
+        assert await walk(store) == [keys[:2], keys[2:4], keys[4:]]
+
+    async def test_many_deleted_records_are_crossed_in_few_queries(
+        self, endpoint: str, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, RECORDS)
+        store = DynamoRecordStore(dynamodb, prefix)
+        keys = in_saves(*(f"{number:02}" for number in range(60)))
+        await fill(store, *keys)
+        for key in keys:
+            await delete(store, key)
+        last = await put(store, RecordKey(ALICE, "saves", "99"))
+        async with losing(endpoint, server_error) as (counted, attempts):
+            found = await page(DynamoRecordStore(counted, prefix), limit=1)
+        assert found.records == [last]
+        assert len(attempts) == 5  # 2 + 4 + 8 + 16 + 32 items
+
+    async def test_creating_a_table_again_changes_nothing(self, dynamodb: Client) -> None:
+        prefix = await new_tables(dynamodb, SESSIONS)
+        store = DynamoSessionStore(dynamodb, prefix)
+        await store.create(SESSION)
+        await create_table(dynamodb, prefix, SESSIONS)
+        assert await store.get(SESSION.key) == SESSION
+        answer = await dynamodb.describe_time_to_live(TableName=f"{prefix}sessions")
+        assert answer["TimeToLiveDescription"] == {
+            "AttributeName": "expires_at",
+            "TimeToLiveStatus": "ENABLED",
+        }
+
+
+async def _use_session(store: DynamoSessionStore) -> None:
+    await store.create(SESSION)
+    assert (await consume(store)).counter == 2
+
+
+async def _use_record(store: DynamoRecordStore) -> None:
+    assert (await put(store, precondition=Precondition.ABSENT)).version == 1
+    assert (await put(store)).version == 2
+    assert await delete(store, precondition=Precondition.at(2)) == 3

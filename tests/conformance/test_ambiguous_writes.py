@@ -1,0 +1,14 @@
+"""Lost replies, with moto behind them."""
+
+import pytest
+
+from tests.conformance.ambiguous_writes import AmbiguousWrites
+
+
+@pytest.fixture
+def endpoint(moto: str) -> str:
+    return moto
+
+
+class TestAmbiguousWrites(AmbiguousWrites):
+    pass

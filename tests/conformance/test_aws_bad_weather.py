@@ -1,0 +1,117 @@
+"""Throttled, slow and broken AWS: requests succeed, or fail fast, and happen once."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import pytest
+
+from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
+from services.player_data.models import Precondition, RecordKey
+from shared import errors
+from tests.support import aws
+from tests.support.faulty_aws import Fault, FaultyAws
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+OPERATIONS = 200
+
+
+@pytest.fixture
+def faulty(moto: str) -> FaultyAws:
+    return FaultyAws(moto)
+
+
+@pytest.fixture
+async def store(faulty: FaultyAws, moto: str) -> AsyncIterator[DynamoRecordStore]:
+    async with aws.client("dynamodb", moto) as direct:
+        prefix = await aws.new_tables(direct, RECORDS)
+    async with faulty.serving() as url, aws.client("dynamodb", url) as client:
+        yield DynamoRecordStore(client, prefix)
+
+
+def key(number: int) -> RecordKey:
+    return RecordKey("a" * 32, "saves", f"slot{number}")
+
+
+async def put(store: DynamoRecordStore, number: int, value: str) -> int:
+    written = await store.put(key(number), value, precondition=Precondition.ALWAYS, now=NOW)
+    return written.record.version
+
+
+async def test_with_a_fifth_of_all_calls_throttled_99_of_100_requests_succeed(
+    store: DynamoRecordStore, faulty: FaultyAws
+) -> None:
+    # A hash, not every fifth: a call and its repetition must be able to meet the same fate.
+    faulty.plan = lambda number: Fault.THROTTLE if sha256(b"%d" % number).digest()[0] < 51 else None
+
+    async def request(number: int) -> bool:
+        try:
+            await put(store, number, "1")
+            found = await store.get(key(number))
+        except errors.Unavailable:
+            return False
+        return found is not None
+
+    succeeded = [
+        await asyncio.gather(*(request(n) for n in range(start, start + 100)))
+        for start in range(0, OPERATIONS, 100)
+    ]
+    total = sum(sum(batch) for batch in succeeded)
+    assert faulty.faults[Fault.THROTTLE] > OPERATIONS / 4
+    assert total >= OPERATIONS * 0.99
+
+
+async def test_writes_whose_replies_are_dropped_happen_exactly_once(
+    store: DynamoRecordStore, faulty: FaultyAws
+) -> None:
+    """Blind, conditional and deleting writes, every third reply lost; a model keeps count."""
+    faulty.plan = lambda number: Fault.DROP_REPLY if number % 3 == 0 else None
+    versions: dict[int, int] = {}
+    values: dict[int, str | None] = {}
+    for step in range(45):
+        number = step % 5
+        current = versions.get(number, 0)
+        if step % 7 == 6 and values.get(number) is not None:
+            await store.delete(key(number), precondition=Precondition.ALWAYS, now=NOW)
+            values[number] = None
+        elif step % 2 and values.get(number) is not None:
+            at = Precondition.at(current)
+            await store.put(key(number), str(step), precondition=at, now=NOW)
+            values[number] = str(step)
+        else:
+            await put(store, number, str(step))
+            values[number] = str(step)
+        versions[number] = current + 1
+    assert faulty.faults[Fault.DROP_REPLY] > 10
+
+    faulty.plan = lambda _number: None
+    for number, value in values.items():
+        record = await store.get(key(number))
+        assert (record.value if record else None) == value
+        assert await put(store, number, "last") == versions[number] + 1
+
+
+async def test_who_does_not_answer_is_given_up_within_the_deadline(
+    store: DynamoRecordStore, faulty: FaultyAws
+) -> None:
+    faulty.plan = lambda _number: Fault.HANG
+    started = time.perf_counter()
+    with pytest.raises(errors.Unavailable) as caught:
+        await store.get(key(1))
+    assert time.perf_counter() - started < 5.5
+    assert caught.value.retry_after > 0
+
+
+async def test_an_outage_is_unavailable_and_its_end_is_noticed_at_once(
+    store: DynamoRecordStore, faulty: FaultyAws
+) -> None:
+    await put(store, 1, "before")
+    faulty.plan = lambda _number: Fault.FAIL
+    with pytest.raises(errors.Unavailable):
+        await store.get(key(1))
+    faulty.plan = lambda _number: None
+    record = await store.get(key(1))
+    assert record
+    assert record.value == "before"

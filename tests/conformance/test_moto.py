@@ -1,0 +1,27 @@
+"""The DynamoDB adapters keep the promises of every port, with moto behind them."""
+
+import pytest
+
+from tests.conformance import dynamodb
+from tests.conformance.dynamodb_faults import DynamoFaults
+
+
+@pytest.fixture
+def endpoint(moto: str) -> str:
+    return moto
+
+
+class TestMotoAccountStore(dynamodb.DynamoAccountStoreTests):
+    pass
+
+
+class TestMotoSessionStore(dynamodb.DynamoSessionStoreTests):
+    pass
+
+
+class TestMotoRecordStore(dynamodb.DynamoRecordStoreTests):
+    pass
+
+
+class TestMotoFaults(DynamoFaults):
+    pass

@@ -1,0 +1,122 @@
+"""The same three processes on AWS's interfaces, with moto behind them."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support import aws
+from tests.support.mesh import Mesh, running
+from tests.support.players import Traffic, lost_promises
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with aws.moto() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def dynamodb(moto: str) -> Iterator[str]:
+    """DynamoDB Local, where its tests are wanted."""
+    if aws.DYNAMODB_LOCAL is None:
+        yield moto
+        return
+    with aws.dynamodb_local(Path(aws.DYNAMODB_LOCAL)) as url:
+        yield url
+
+
+@pytest.fixture
+def environ(moto: str, dynamodb: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ENDPOINT_URL_DYNAMODB": dynamodb,
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "PLAYMESH_BACKEND": "aws",
+        "PLAYMESH_JWKS_BUCKET": "playmesh-test",
+    }
+
+
+async def run(module: str, environ: Mapping[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        env={**os.environ, **environ},  # noqa: TID251 - PATH and the like
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path, environ: dict[str, str]) -> AsyncIterator[Mesh]:
+    await run("infra.aws_setup", environ)
+    async with running(tmp_path / "data", environ) as mesh:
+        yield mesh
+
+
+async def operator_file(mesh: Mesh, environ: Mapping[str, str]) -> None:
+    """Where the demo looks for the operator's secret."""
+    async with aws.client("secretsmanager", environ["AWS_ENDPOINT_URL"]) as client:
+        secret = await client.get_secret_value(SecretId="playmesh/service-clients")
+    path = mesh.data_dir / "secrets" / "service-clients.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(secret["SecretString"])
+
+
+async def test_the_demo_plays_the_same_story(mesh: Mesh, environ: dict[str, str]) -> None:
+    await operator_file(mesh, environ)
+    await run("examples.demo", mesh.client_environ)
+    assert not list(mesh.data_dir.glob("*.db"))
+
+
+async def test_a_service_killed_in_traffic_loses_no_acknowledged_write(mesh: Mesh) -> None:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+        traffic = Traffic(mesh, http)
+        async with traffic.running():
+            for victim in (mesh.identity, mesh.player_data):
+                await traffic.more_acknowledged(40)
+                await victim.kill()
+                await victim.start()
+                await victim.ready()
+            await traffic.more_acknowledged(40)
+        assert await lost_promises(mesh, http, traffic.players) == []
+
+
+async def test_setting_up_again_leaves_everything_as_it_is(environ: dict[str, str]) -> None:
+    await run("infra.aws_setup", environ)
+    async with aws.client("secretsmanager", environ["AWS_ENDPOINT_URL"]) as client:
+        before = await client.get_secret_value(SecretId="playmesh/refresh-key")
+        output = await run("infra.aws_setup", environ)
+        after = await client.get_secret_value(SecretId="playmesh/refresh-key")
+    assert "secret playmesh/refresh-key: was there" in output
+    assert "bucket playmesh-test: was there" in output
+    assert after["VersionId"] == before["VersionId"]
+
+
+async def test_a_store_that_is_not_set_up_is_named_at_start(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    missing = {**environ, "PLAYMESH_SECRET_PREFIX": "nobody/", "PLAYMESH_PORT": "0"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.identity",
+        env={**os.environ, **missing, "PLAYMESH_DATA_DIR": str(tmp_path)},  # noqa: TID251 - PATH and the like
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    events = [json.loads(line) for line in output.splitlines()]
+    assert process.returncode == 75
+    assert any("nobody/refresh-key" in event.get("reason", "") for event in events)

@@ -1,0 +1,59 @@
+"""A DynamoDB whose replies to writes get lost, and whose client then sends them again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import ReadTimeoutError
+
+from shared.aws import Client
+
+_WRITES = ("put_item", "update_item", "delete_item", "batch_write_item", "transact_write_items")
+
+Meanwhile = Callable[[], Awaitable[object]]
+
+
+class SentTwice:
+    """Every write is done, its reply lost, and the same call done again, as botocore does.
+
+    `meanwhile` is done in between, for the next write only.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.meanwhile: Meanwhile | None = None
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        operation = getattr(self._client, name)
+        if name not in _WRITES:
+            return operation
+
+        async def twice(**parameters: object) -> Mapping[str, Any]:
+            self.writes += 1
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await asyncio.gather(operation(**parameters), return_exceptions=True)
+            if meanwhile:
+                await meanwhile()
+            answer: Mapping[str, Any] = await operation(**parameters)
+            return answer
+
+        return twice
+
+
+class NeverAnswers:
+    """Every write is done, and no attempt gets a reply."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        operation = getattr(self._client, name)
+        if name not in _WRITES:
+            return operation
+
+        async def lost(**parameters: object) -> Mapping[str, Any]:
+            await operation(**parameters)
+            raise ReadTimeoutError(endpoint_url="http://dynamodb")
+
+        return lost
