@@ -15,7 +15,7 @@ from typing import Any
 
 from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb as identity
-from services.identity.models import Session, SessionKey
+from services.identity.models import Account, LinkedIdentity, Session, SessionKey
 from services.player_data.adapters import dynamodb as player_data
 from services.player_data.models import Precondition, RecordKey
 from services.player_data.records import Records
@@ -42,7 +42,10 @@ class Counting:
             answer: Mapping[str, Any] = await operation(
                 **parameters, ReturnConsumedCapacity="TOTAL"
             )
-            self.units[kind] += answer["ConsumedCapacity"]["CapacityUnits"]
+            consumed = answer["ConsumedCapacity"]
+            # A transaction answers with one for each table.
+            for part in consumed if isinstance(consumed, list) else [consumed]:
+                self.units[kind] += part["CapacityUnits"]
             self.calls += 1
             return answer
 
@@ -52,7 +55,12 @@ class Counting:
 @asynccontextmanager
 async def counting(endpoint: str) -> AsyncIterator[tuple[Counting, str]]:
     async with aws.client("dynamodb", endpoint) as client:
-        tables = (identity.ACCOUNTS, identity.SESSIONS, player_data.RECORDS)
+        tables = (
+            identity.ACCOUNTS,
+            identity.IDENTITIES,
+            identity.SESSIONS,
+            player_data.RECORDS,
+        )
         yield Counting(client), await aws.new_tables(client, *tables)
 
 
@@ -60,6 +68,7 @@ async def measure(endpoint: str) -> None:
     clock = SystemClock()
     async with counting(endpoint) as (client, prefix):
         accounts = Accounts(identity.DynamoAccountStore(client, prefix), clock)
+        identities = identity.DynamoIdentityStore(client, prefix)
         sessions = identity.DynamoSessionStore(client, prefix)
         records = Records(player_data.DynamoRecordStore(client, prefix), clock)
 
@@ -94,6 +103,18 @@ async def measure(endpoint: str) -> None:
                 session.key, counter=1, now=now, idle_expires_at=now + timedelta(days=7)
             ),
         )
+        player = Account(new_id(), now, None)
+        linked = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
+        for when in ("first", "again"):
+            await show(
+                f"platform login, {when}: identity",
+                identities.find(linked.provider, linked.external_id),
+            )
+            if when == "first":
+                await show(
+                    "platform login, first: account and identity",
+                    identities.create_account(player, linked),
+                )
         for size in (0.2, 1, 4, 16, 64):
             key = RecordKey(guest.account.user_id, "saves", f"slot{size:g}")
             value = "x" * int(size * KILOBYTE)

@@ -21,7 +21,7 @@ from shared.ids import new_key
 from shared.process import OK, TEMPORARY, USAGE
 from shared.settings import AwsSettings
 
-TABLES = (identity.ACCOUNTS, identity.SESSIONS, player_data.RECORDS)
+TABLES = (identity.ACCOUNTS, identity.IDENTITIES, identity.SESSIONS, player_data.RECORDS)
 # A secret without a first value is filled by the service that owns it.
 SECRETS: Mapping[str, Callable[[], str] | None] = {
     "key-ring": None,
@@ -38,12 +38,36 @@ async def set_up(names: AwsSettings, tell: Callable[[str], None]) -> None:
     ):
         for definition in TABLES:
             await dynamodb.create_table(tables, names.table_prefix, definition)
-            tell(f"table {names.table_prefix}{definition.name}: ready")
+            protected = await _protect(tables, names.table_prefix + definition.name)
+            state = "protected" if protected else "NOT protected: no backups here"
+            tell(f"table {names.table_prefix}{definition.name}: ready, {state}")
         for name, first_value in SECRETS.items():
             made = await _create_secret(secrets, names.secret(name), first_value)
             tell(f"secret {names.secret(name)}: {'made' if made else 'was there'}")
         made = await _create_bucket(s3, names.jwks_bucket)
         tell(f"bucket {names.jwks_bucket}: {'made' if made else 'was there'}")
+
+
+async def _protect(client: Client, table: str) -> bool:
+    """Neither a wrong command nor a wrong program loses players: no deletion, and a way back.
+
+    False where there is no way back: DynamoDB Local keeps no backups.
+    """
+    described = await call(client.describe_table, TableName=table)
+    if not described["Table"].get("DeletionProtectionEnabled"):
+        await call(client.update_table, TableName=table, DeletionProtectionEnabled=True)
+        await client.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
+    try:
+        await call(
+            client.update_continuous_backups,
+            TableName=table,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+        )
+    except AwsError as error:
+        if error.code != "UnknownOperationException":
+            raise
+        return False
+    return True
 
 
 async def _create_secret(

@@ -41,6 +41,7 @@ _CODES: Mapping[str, type[errors.PlaymeshError]] = {
     "InvalidParameterException": errors.VersionConflict,  # Secrets Manager, the stage has moved
     "NoSuchKey": errors.NotFound,  # S3
     "ResourceNotFoundException": errors.NotFound,  # Secrets Manager; a table, for DynamoDB
+    "UnknownOperationException": errors.NotFound,  # DynamoDB Local, what it does not have
     "ResourceInUseException": errors.AlreadyExists,  # DynamoDB, a table
     "ResourceExistsException": errors.AlreadyExists,  # Secrets Manager, a secret
     "BucketAlreadyOwnedByYou": errors.AlreadyExists,  # S3

@@ -8,6 +8,7 @@ happened, and its outcome is told from the item.
 Expressions are written with `#name` for the attribute `name`, so no name is a reserved word.
 """
 
+import asyncio
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ _log = structlog.get_logger()
 _OPERATIONS = ("o0", "o1", "o2", "o3")
 """The last writes' ids, newest first."""
 NONE: Mapping[str, Any] = {"NULL": True}
+_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+_PAUSES = (0.02, 0.05, 0.1, 0.2)
+"""Between the attempts of a transaction, in seconds."""
 _NOT_YET_HERE = " AND ".join(f"#{name} <> :operation" for name in _OPERATIONS)
 
 
@@ -78,7 +82,7 @@ class Table:
 
     def __init__(self, client: Client, prefix: str, definition: TableDefinition) -> None:
         self._client = client
-        self._name = prefix + definition.name
+        self.name = prefix + definition.name
         self._key_names = [key["AttributeName"] for key in definition.schema["KeySchema"]]
 
     async def get(self, key: Item) -> Item | None:
@@ -89,18 +93,21 @@ class Table:
     async def create(self, item: Item) -> None:
         """Put an item where there is none. Raises ConditionFailed."""
         operation = binary(ids.new_operation())
-        condition = f"attribute_not_exists(#{self._key_names[0]})"
         try:
-            await self._call(
-                "put_item",
-                Item={**item, _OPERATIONS[0]: operation},
-                ConditionExpression=condition,
-                ExpressionAttributeNames=_names(condition),
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
+            await self._call("put_item", **self.creation(item, operation))
         except ConditionFailed as failed:
             if _position(failed.item, operation) is None:
                 raise
+
+    def creation(self, item: Item, operation: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters of a Put where there is nothing yet."""
+        condition = f"attribute_not_exists(#{self._key_names[0]})"
+        return {
+            "Item": {**item, _OPERATIONS[0]: operation},
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
 
     async def update(
         self,
@@ -160,21 +167,47 @@ class Table:
 
     async def _call(self, operation: str, **parameters: object) -> Mapping[str, Any]:
         try:
-            return await call(getattr(self._client, operation), TableName=self._name, **parameters)
+            return await call(getattr(self._client, operation), TableName=self.name, **parameters)
         except AwsError as error:
             if error.kind is errors.VersionConflict:
                 raise ConditionFailed(error.response.get("Item")) from None
             message = error.response["Error"].get("Message", "")
             if error.kind is errors.InvalidRequest and "Item size" in message:
                 raise errors.TooLarge("the item is larger than the store can hold") from None
-            _log.error(
-                "dynamodb.refused",
-                table=self._name,
-                operation=operation,
-                code=error.code,
-                error=message,
-            )
-            raise errors.Unavailable("the store cannot answer at the moment") from error
+            raise _refused(error, self.name, operation) from error
+
+
+async def create_all(client: Client, items: Sequence[tuple[Table, Item]]) -> None:
+    """Put items where there are none: all of them or nothing. Raises ConditionFailed, Unavailable.
+
+    Transactions that touch one item at the same moment cancel each other, so the losers try
+    again: by then the winner's item is there to be told of.
+    """
+    operation = binary(ids.new_operation())
+    puts = [
+        {"Put": {"TableName": table.name, **table.creation(item, operation)}}
+        for table, item in items
+    ]
+
+    async def attempts() -> Mapping[str, Any]:
+        for pause in _PAUSES:
+            try:
+                return await call(client.transact_write_items, TransactItems=puts)
+            except AwsError as error:
+                if not _is_passing(error):
+                    raise
+            await asyncio.sleep(pause * ids.jitter(0.5))
+        return await call(client.transact_write_items, TransactItems=puts)
+
+    try:
+        await call(attempts)  # so that one deadline holds for all of them
+    except AwsError as error:
+        in_the_way = _in_the_way(error)
+        if not in_the_way:
+            names = ", ".join(table.name for table, _ in items)
+            raise _refused(error, names, "transact_write_items") from error
+        if all(_position(item, operation) is None for item in in_the_way):
+            raise ConditionFailed(in_the_way[0]) from None
 
 
 async def create_table(client: Client, prefix: str, definition: TableDefinition) -> None:
@@ -195,6 +228,31 @@ async def create_table(client: Client, prefix: str, definition: TableDefinition)
             TableName=name,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": definition.ttl_attribute},
         )
+
+
+def _in_the_way(error: AwsError) -> list[Item]:
+    """The items for which a condition of a cancelled transaction failed."""
+    return [
+        reason.get("Item", {})
+        for reason in error.response.get("CancellationReasons", ())
+        if reason["Code"] == "ConditionalCheckFailed"
+    ]
+
+
+def _is_passing(error: AwsError) -> bool:
+    codes = {reason["Code"] for reason in error.response.get("CancellationReasons", ())}
+    return "ConditionalCheckFailed" not in codes and not codes.isdisjoint(_PASSING)
+
+
+def _refused(error: AwsError, table: str, operation: str) -> errors.Unavailable:
+    _log.error(
+        "dynamodb.refused",
+        table=table,
+        operation=operation,
+        code=error.code,
+        error=error.response["Error"].get("Message", ""),
+    )
+    return errors.Unavailable("the store cannot answer at the moment")
 
 
 def _names(*expressions: str) -> dict[str, str]:

@@ -19,6 +19,19 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedIdentity:
+    """Whom a platform knows as `external_id` we know as `user_id`.
+
+    `provider` is a name of ours, without `#`; `external_id` is whatever the platform makes of it.
+    """
+
+    provider: str
+    external_id: str
+    user_id: str
+    linked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SessionKey:
     """A session belongs to a player: where the one is known, so is the other."""
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from services.identity.models import Account, Session, SessionKey
+from services.identity.models import Account, LinkedIdentity, Session, SessionKey
 
 
 class AccountStore(Protocol):
@@ -15,6 +15,27 @@ class AccountStore(Protocol):
 
     async def get(self, user_id: str) -> Account | None:
         """Sees every account whose `create` has returned."""
+        ...
+
+
+class IdentityStore(Protocol):
+    """Linked identities by provider and external id. Every method raises Unavailable.
+
+    An external identity is linked to at most one account, and every linked identity's account
+    exists.
+    """
+
+    async def find(self, provider: str, external_id: str) -> LinkedIdentity | None:
+        """Sees every identity whose `create_account` has returned."""
+        ...
+
+    async def create_account(self, account: Account, identity: LinkedIdentity) -> None:
+        """Create the account of `identity.user_id` and link the identity to it: both or neither.
+
+        Raises AlreadyExists where the external identity is linked or the user id is taken, and
+        changes nothing then. Of many first logins of one external identity exactly one creates
+        an account.
+        """
         ...
 
 

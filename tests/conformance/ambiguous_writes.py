@@ -13,8 +13,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    IDENTITIES,
     SESSIONS,
     DynamoAccountStore,
+    DynamoIdentityStore,
     DynamoSessionStore,
 )
 from services.identity.models import Session
@@ -24,11 +26,12 @@ from shared import errors
 from shared.aws import Client
 from tests.conformance.accounts import account
 from tests.conformance.dynamodb import FEW, OnDynamo
+from tests.conformance.identities import BOB, find, identity, log_in
 from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, put
 from tests.conformance.records_model import RecordStoreMachine
 from tests.conformance.sessions import IDLE, LATER, MILLISECOND, SESSION, consume
 from tests.support.aws import client, new_tables
-from tests.support.lost_replies import NeverAnswers, SentTwice
+from tests.support.lost_replies import Contended, NeverAnswers, SentTwice
 
 Others = Callable[[DynamoRecordStore], Awaitable[object]]
 
@@ -71,6 +74,7 @@ def _wide(_: Record | None) -> Precondition:
 
 Condition = Callable[[Record | None], Precondition]
 CONDITIONS = [_blind, _exact, _wide]
+PASSING = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"]
 OTHERS = [_nothing, _puts, _delete, _delete_and_put, _put_and_delete_and_put]
 
 
@@ -83,7 +87,7 @@ class AmbiguousWrites(OnDynamo):
 
     @pytest.fixture
     async def prefix(self, dynamodb: Client) -> str:
-        return await new_tables(dynamodb, ACCOUNTS, SESSIONS, RECORDS)
+        return await new_tables(dynamodb, ACCOUNTS, IDENTITIES, SESSIONS, RECORDS)
 
     # Accounts.
 
@@ -99,6 +103,66 @@ class AmbiguousWrites(OnDynamo):
         await store.create(account())
         with pytest.raises(errors.AlreadyExists):
             await store.create(account())
+
+    # Identities.
+
+    async def test_a_first_login_creates_an_account_and_its_identity_once(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoIdentityStore(twice, prefix)
+        created = await log_in(store, identity())
+        assert await find(store, identity()) == identity()
+        assert await DynamoAccountStore(dynamodb, prefix).get(created.user_id) == created
+        assert twice.writes == 1
+
+    async def test_the_identity_and_the_account_of_another_are_still_in_the_way(
+        self, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoIdentityStore(twice, prefix)
+        await log_in(store, identity())
+        for rival in (identity(), identity(BOB), identity(external_id="another")):
+            with pytest.raises(errors.AlreadyExists):
+                await log_in(store, rival)
+
+    async def test_a_first_login_that_others_followed_meanwhile_has_won(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoIdentityStore(twice, prefix), DynamoIdentityStore(dynamodb, prefix)
+
+        async def follow() -> None:
+            with pytest.raises(errors.AlreadyExists):
+                await log_in(other, identity(BOB))
+
+        twice.meanwhile = follow
+        await log_in(store, identity())
+        assert await find(store, identity()) == identity()
+
+    @pytest.mark.parametrize("done_before", [False, True], ids=["new", "done before"])
+    @pytest.mark.parametrize("reason", PASSING)
+    async def test_a_first_login_that_met_others_is_tried_again_and_happens_once(
+        self, dynamodb: Client, prefix: str, reason: str, *, done_before: bool
+    ) -> None:
+        contended = Contended(dynamodb, 2, reason, done_before=done_before)
+        store = DynamoIdentityStore(contended, prefix)
+        await log_in(store, identity())
+        assert await find(store, identity()) == identity()
+        assert contended.transactions == 3
+
+    async def test_a_first_login_that_meets_others_for_too_long_is_unavailable(
+        self, dynamodb: Client, prefix: str
+    ) -> None:
+        store = DynamoIdentityStore(Contended(dynamodb, 5, "TransactionConflict"), prefix)
+        with pytest.raises(errors.Unavailable):
+            await log_in(store, identity())
+        assert await find(store, identity()) is None
+
+    async def test_a_first_login_that_is_refused_for_good_is_not_tried_again(
+        self, dynamodb: Client, prefix: str
+    ) -> None:
+        contended = Contended(dynamodb, 1, "ValidationError")
+        with pytest.raises(errors.Unavailable):
+            await log_in(DynamoIdentityStore(contended, prefix), identity())
+        assert contended.transactions == 1
 
     # Sessions.
 

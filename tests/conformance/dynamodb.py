@@ -9,13 +9,16 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    IDENTITIES,
     SESSIONS,
     DynamoAccountStore,
+    DynamoIdentityStore,
     DynamoSessionStore,
 )
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
 from shared.aws import Client
 from tests.conformance.accounts import AccountStoreContract
+from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.records_model import RecordStoreMachine
 from tests.conformance.sessions import SessionStoreContract
@@ -37,6 +40,20 @@ class DynamoAccountStoreTests(OnDynamo, AccountStoreContract):
     @pytest.fixture
     async def store(self, dynamodb: Client) -> DynamoAccountStore:
         return DynamoAccountStore(dynamodb, await new_tables(dynamodb, ACCOUNTS))
+
+
+class DynamoIdentityStoreTests(OnDynamo, IdentityStoreContract):
+    @pytest.fixture
+    async def prefix(self, dynamodb: Client) -> str:
+        return await new_tables(dynamodb, ACCOUNTS, IDENTITIES)
+
+    @pytest.fixture
+    def store(self, dynamodb: Client, prefix: str) -> DynamoIdentityStore:
+        return DynamoIdentityStore(dynamodb, prefix)
+
+    @pytest.fixture
+    def accounts(self, dynamodb: Client, prefix: str) -> DynamoAccountStore:
+        return DynamoAccountStore(dynamodb, prefix)
 
 
 class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):

@@ -10,13 +10,20 @@ import pytest
 import structlog
 from aiohttp import web
 
-from services.identity.adapters.dynamodb import SESSIONS, DynamoSessionStore
+from services.identity.adapters.dynamodb import (
+    ACCOUNTS,
+    IDENTITIES,
+    SESSIONS,
+    DynamoIdentityStore,
+    DynamoSessionStore,
+)
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
 from services.player_data.models import LARGEST_PAGE, LARGEST_VALUE, Precondition, RecordKey
 from shared import errors
 from shared.aws import Client
 from shared.dynamodb import create_table
 from tests.conformance.dynamodb import OnDynamo
+from tests.conformance.identities import identity, log_in
 from tests.conformance.records import ALICE, KEY, delete, fill, in_saves, page, put, walk
 from tests.conformance.sessions import SESSION, consume
 from tests.support.aws import client, new_tables
@@ -67,7 +74,7 @@ async def losing(upstream: str, lose: Lose) -> AsyncIterator[tuple[Client, list[
             body = await response.read()
         # botocore gives all attempts of a call the same id.
         call = request.headers["amz-sdk-invocation-id"]
-        if operation in ("PutItem", "UpdateItem") and call not in seen:
+        if operation in ("PutItem", "UpdateItem", "TransactWriteItems") and call not in seen:
             seen.add(call)
             return await lose(request, body)
         return web.Response(status=response.status, body=body)
@@ -89,14 +96,15 @@ class DynamoFaults(OnDynamo):
     async def test_botocore_sends_a_write_again_whose_reply_is_lost_and_it_happens_once(
         self, endpoint: str, dynamodb: Client, lose: Lose
     ) -> None:
-        prefix = await new_tables(dynamodb, SESSIONS, RECORDS)
+        prefix = await new_tables(dynamodb, ACCOUNTS, IDENTITIES, SESSIONS, RECORDS)
         async with losing(endpoint, lose) as (unlucky, attempts):
             # Side by side: botocore waits a little before it sends again.
             await asyncio.gather(
+                log_in(DynamoIdentityStore(unlucky, prefix), identity()),
                 _use_session(DynamoSessionStore(unlucky, prefix)),
                 _use_record(DynamoRecordStore(unlucky, prefix)),
             )
-        assert Counter(attempts) == {"PutItem": 2, "UpdateItem": 8}
+        assert Counter(attempts) == {"PutItem": 2, "UpdateItem": 8, "TransactWriteItems": 2}
         session = await DynamoSessionStore(dynamodb, prefix).get(SESSION.key)
         assert session is not None
         assert session.counter == 2

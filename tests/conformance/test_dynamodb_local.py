@@ -7,6 +7,7 @@ from services.player_data.models import LARGEST_VALUE, RecordKey
 from tests.conformance import dynamodb
 from tests.conformance.ambiguous_writes import AmbiguousWrites
 from tests.conformance.dynamodb_faults import DynamoFaults
+from tests.conformance.races import DynamoRaces
 from tests.conformance.records import ALICE, put
 
 
@@ -16,6 +17,10 @@ def endpoint(dynamodb_local: str) -> str:
 
 
 class TestDynamoDBLocalAccountStore(dynamodb.DynamoAccountStoreTests):
+    pass
+
+
+class TestDynamoDBLocalIdentityStore(dynamodb.DynamoIdentityStoreTests):
     pass
 
 
@@ -34,6 +39,10 @@ class TestDynamoDBLocalRecordStore(dynamodb.DynamoRecordStoreTests):
 
 
 class TestDynamoDBLocalAmbiguousWrites(AmbiguousWrites):
+    pass
+
+
+class TestDynamoDBLocalRaces(DynamoRaces):
     pass
 
 

@@ -15,6 +15,10 @@ class TestMotoAccountStore(dynamodb.DynamoAccountStoreTests):
     pass
 
 
+class TestMotoIdentityStore(dynamodb.DynamoIdentityStoreTests):
+    pass
+
+
 class TestMotoSessionStore(dynamodb.DynamoSessionStoreTests):
     pass
 

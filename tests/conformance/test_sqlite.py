@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 from services.identity.adapters.sqlite import MIGRATIONS as IDENTITY
-from services.identity.adapters.sqlite import SqliteAccountStore, SqliteSessionStore
+from services.identity.adapters.sqlite import (
+    SqliteAccountStore,
+    SqliteIdentityStore,
+    SqliteSessionStore,
+)
 from services.player_data.adapters.sqlite import MIGRATIONS as PLAYER_DATA
 from services.player_data.adapters.sqlite import SqliteRecordStore
 from shared.sqlite import Database
 from tests.conformance.accounts import AccountStoreContract
+from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.sessions import SessionStoreContract
 
@@ -29,6 +34,21 @@ class TestSqliteAccountStore(AccountStoreContract):
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteAccountStore]:
         async with opened(tmp_path / "identity.db", IDENTITY) as database:
             yield SqliteAccountStore(database)
+
+
+class TestSqliteIdentityStore(IdentityStoreContract):
+    @pytest.fixture
+    async def database(self, tmp_path: Path) -> AsyncIterator[Database]:
+        async with opened(tmp_path / "identity.db", IDENTITY) as database:
+            yield database
+
+    @pytest.fixture
+    def store(self, database: Database) -> SqliteIdentityStore:
+        return SqliteIdentityStore(database)
+
+    @pytest.fixture
+    def accounts(self, database: Database) -> SqliteAccountStore:
+        return SqliteAccountStore(database)
 
 
 class TestSqliteSessionStore(SessionStoreContract):

@@ -120,3 +120,18 @@ async def test_a_store_that_is_not_set_up_is_named_at_start(
     events = [json.loads(line) for line in output.splitlines()]
     assert process.returncode == 75
     assert any("nobody/refresh-key" in event.get("reason", "") for event in events)
+
+
+async def test_tables_cannot_be_deleted_and_can_be_had_back_as_of_any_moment(
+    moto: str, environ: dict[str, str]
+) -> None:
+    """On moto alone: DynamoDB Local knows neither protection nor backups."""
+    on_moto = {**environ, "AWS_ENDPOINT_URL_DYNAMODB": moto, "PLAYMESH_TABLE_PREFIX": "guarded-"}
+    await run("infra.aws_setup", on_moto)
+    async with aws.client("dynamodb", moto) as client:
+        for name in ("accounts", "identities", "sessions", "records"):
+            table = await client.describe_table(TableName=f"guarded-{name}")
+            assert table["Table"]["DeletionProtectionEnabled"]
+            backups = await client.describe_continuous_backups(TableName=f"guarded-{name}")
+            recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+            assert recovery["PointInTimeRecoveryStatus"] == "ENABLED"

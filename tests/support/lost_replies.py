@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from shared.aws import Client
 
@@ -57,3 +57,36 @@ class NeverAnswers:
             raise ReadTimeoutError(endpoint_url="http://dynamodb")
 
         return lost
+
+
+class Contended:
+    """The first `times` transactions are cancelled for `reason`; the others are done.
+
+    With `done_before` the first was done nevertheless, and its reply lost: what is cancelled is
+    its second attempt.
+    """
+
+    def __init__(
+        self, client: Client, times: int, reason: str, *, done_before: bool = False
+    ) -> None:
+        self._client = client
+        self._times = times
+        self._reason = reason
+        self._done_before = done_before
+        self.transactions = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        return getattr(self._client, name)
+
+    async def transact_write_items(self, **parameters: object) -> Mapping[str, Any]:
+        self.transactions += 1
+        if self._done_before and self.transactions == 1:
+            await self._client.transact_write_items(**parameters)
+        if self.transactions <= self._times:
+            refusal = {
+                "Error": {"Code": "TransactionCanceledException", "Message": self._reason},
+                "CancellationReasons": [{"Code": self._reason}, {"Code": "None"}],
+            }
+            raise ClientError(refusal, "TransactWriteItems")
+        answer: Mapping[str, Any] = await self._client.transact_write_items(**parameters)
+        return answer

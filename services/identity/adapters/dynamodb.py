@@ -4,17 +4,35 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from services.identity.models import Account, Session, SessionKey
+from services.identity.models import Account, LinkedIdentity, Session, SessionKey
 from shared import errors
 from shared.aws import Client
 from shared.clock import from_millis, to_millis, to_seconds
-from shared.dynamodb import ConditionFailed, Item, Table, TableDefinition, binary, number, string
+from shared.dynamodb import (
+    ConditionFailed,
+    Item,
+    Table,
+    TableDefinition,
+    binary,
+    create_all,
+    number,
+    string,
+)
 
 ACCOUNTS = TableDefinition(
     name="accounts",
     schema={
         "KeySchema": [{"AttributeName": "user_id", "KeyType": "HASH"}],
         "AttributeDefinitions": [{"AttributeName": "user_id", "AttributeType": "S"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    },
+)
+
+IDENTITIES = TableDefinition(
+    name="identities",
+    schema={
+        "KeySchema": [{"AttributeName": "identity", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "identity", "AttributeType": "S"}],
         "BillingMode": "PAY_PER_REQUEST",
     },
 )
@@ -42,14 +60,8 @@ class DynamoAccountStore:
         self._table = Table(client, prefix, ACCOUNTS)
 
     async def create(self, account: Account) -> None:
-        item = {
-            "user_id": string(account.user_id),
-            "created_at": number(to_millis(account.created_at)),
-        }
-        if account.guest_secret_digest is not None:
-            item["guest_secret_digest"] = binary(account.guest_secret_digest)
         try:
-            await self._table.create(item)
+            await self._table.create(_account_item(account))
         except ConditionFailed:
             raise errors.AlreadyExists("the user id is taken") from None
 
@@ -62,6 +74,36 @@ class DynamoAccountStore:
             created_at=_moment(item, "created_at"),
             guest_secret_digest=item.get("guest_secret_digest", {}).get("B"),
         )
+
+
+class DynamoIdentityStore:
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._client = client
+        self._table = Table(client, prefix, IDENTITIES)
+        self._accounts = Table(client, prefix, ACCOUNTS)
+
+    async def find(self, provider: str, external_id: str) -> LinkedIdentity | None:
+        item = await self._table.get(_identity_key(provider, external_id))
+        if item is None:
+            return None
+        return LinkedIdentity(
+            provider=provider,
+            external_id=external_id,
+            user_id=item["user_id"]["S"],
+            linked_at=_moment(item, "linked_at"),
+        )
+
+    async def create_account(self, account: Account, identity: LinkedIdentity) -> None:
+        linked = {
+            **_identity_key(identity.provider, identity.external_id),
+            "user_id": string(identity.user_id),
+            "linked_at": number(to_millis(identity.linked_at)),
+        }
+        new = [(self._table, linked), (self._accounts, _account_item(account))]
+        try:
+            await create_all(self._client, new)
+        except ConditionFailed:
+            raise errors.AlreadyExists("the identity is linked or the id taken") from None
 
 
 class DynamoSessionStore:
@@ -124,6 +166,20 @@ class DynamoSessionStore:
             ended_at=None,
             ended_reason=None,
         )
+
+
+def _account_item(account: Account) -> Item:
+    item = {
+        "user_id": string(account.user_id),
+        "created_at": number(to_millis(account.created_at)),
+    }
+    if account.guest_secret_digest is not None:
+        item["guest_secret_digest"] = binary(account.guest_secret_digest)
+    return item
+
+
+def _identity_key(provider: str, external_id: str) -> dict[str, Any]:
+    return {"identity": string(f"{provider}#{external_id}")}
 
 
 def _key(key: SessionKey) -> dict[str, Any]:

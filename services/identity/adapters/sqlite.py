@@ -3,7 +3,7 @@
 import sqlite3
 from datetime import datetime
 
-from services.identity.models import Account, Session, SessionKey
+from services.identity.models import Account, LinkedIdentity, Session, SessionKey
 from shared import errors
 from shared.clock import from_millis, to_millis
 from shared.sqlite import Database
@@ -31,6 +31,15 @@ MIGRATIONS = (
         PRIMARY KEY (user_id, session_id)
     ) STRICT, WITHOUT ROWID
     """,
+    """
+    CREATE TABLE identities (
+        provider TEXT NOT NULL,
+        external_id TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        linked_at INTEGER NOT NULL,
+        PRIMARY KEY (provider, external_id)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 
 _SESSION = """user_id, session_id, device, counter, created_at, refreshed_at,
@@ -42,15 +51,9 @@ class SqliteAccountStore:
         self._database = database
 
     async def create(self, account: Account) -> None:
-        row = (account.user_id, to_millis(account.created_at), account.guest_secret_digest)
-
         def insert(connection: sqlite3.Connection) -> None:
             try:
-                connection.execute(
-                    "INSERT INTO accounts (user_id, created_at, guest_secret_digest)"
-                    " VALUES (?, ?, ?)",
-                    row,
-                )
+                _insert_account(connection, account)
             except sqlite3.IntegrityError:
                 raise errors.AlreadyExists("the user id is taken") from None
 
@@ -65,6 +68,44 @@ class SqliteAccountStore:
             return Account(row[0], from_millis(row[1]), row[2]) if row else None
 
         return await self._database.read(select)
+
+
+class SqliteIdentityStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, provider: str, external_id: str) -> LinkedIdentity | None:
+        def select(connection: sqlite3.Connection) -> LinkedIdentity | None:
+            row = connection.execute(
+                "SELECT user_id, linked_at FROM identities WHERE provider = ? AND external_id = ?",
+                (provider, external_id),
+            ).fetchone()
+            if row is None:
+                return None
+            return LinkedIdentity(provider, external_id, row[0], from_millis(row[1]))
+
+        return await self._database.read(select)
+
+    async def create_account(self, account: Account, identity: LinkedIdentity) -> None:
+        row = (
+            identity.provider,
+            identity.external_id,
+            identity.user_id,
+            to_millis(identity.linked_at),
+        )
+
+        def insert(connection: sqlite3.Connection) -> None:
+            try:
+                _insert_account(connection, account)
+                connection.execute(
+                    "INSERT INTO identities (provider, external_id, user_id, linked_at)"
+                    " VALUES (?, ?, ?, ?)",
+                    row,
+                )
+            except sqlite3.IntegrityError:
+                raise errors.AlreadyExists("the identity is linked or the id taken") from None
+
+        await self._database.write(insert)
 
 
 class SqliteSessionStore:
@@ -134,6 +175,13 @@ class SqliteSessionStore:
             return _session(row)
 
         return await self._database.write(update)
+
+
+def _insert_account(connection: sqlite3.Connection, account: Account) -> None:
+    connection.execute(
+        "INSERT INTO accounts (user_id, created_at, guest_secret_digest) VALUES (?, ?, ?)",
+        (account.user_id, to_millis(account.created_at), account.guest_secret_digest),
+    )
 
 
 def _session(
