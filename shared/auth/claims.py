@@ -11,6 +11,7 @@ class Claims:
     """Only a verifier makes these: whoever holds one may trust it.
 
     `subject` is a player's user id, or `service:<name>`; the two can never be the same.
+    `valid_from` is the later of `iat` and `nbf`.
     """
 
     issuer: str
@@ -19,7 +20,7 @@ class Claims:
     token_id: str
     client_id: str
     scopes: frozenset[str]
-    issued_at: datetime
+    valid_from: datetime
     expires_at: datetime
     session_id: str | None
 

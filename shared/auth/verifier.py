@@ -5,6 +5,7 @@ before and after it. Every refusal is the same InvalidToken: what was wrong is f
 for whoever is trying.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ LEEWAY = timedelta(seconds=60)
 """How far apart two clocks of the mesh may be; the only such constant."""
 
 _LONGEST_TOKEN = 8192
+_MOST_VERDICTS = 10_000
 _COMPACT = re.compile(r"[A-Za-z0-9_-]{1,1024}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _TYPES = ("at+jwt", "application/at+jwt")
 # What our issuer never sends must not be there: `crit`, `b64`, `zip`, `jwk`, `jku`, `x5u`, `x5c`.
@@ -61,22 +63,47 @@ class _Refused(Exception):
 
 
 class TokenVerifier:
+    """A token that was verified once costs a digest and a look-up, as long as its key stays.
+
+    What is remembered is the claims under the token's digest, with the very key that verified it:
+    when the issuer's set is fetched anew, or has lost that key, the token is verified again.
+    """
+
     def __init__(self, keys: KeySource, expectations: Expectations, clock: Clock) -> None:
         self._keys = keys
         self._expected = expectations
         self._clock = clock
+        self._verdicts: dict[bytes, tuple[Claims, VerificationKey]] = {}
 
     async def verify(self, token: str) -> Claims:
         """Raises InvalidToken; Unavailable where the issuer's keys have never been seen."""
         try:
-            return self._claims(await self._payload(token))
+            return await self._verify(token)
         except _Refused as reason:
             _log.info("token.refused", reason=str(reason))
             raise errors.InvalidToken from None
 
-    async def _payload(self, token: str) -> bytes:
+    async def _verify(self, token: str) -> Claims:
         if len(token) > _LONGEST_TOKEN or not _COMPACT.fullmatch(token):
             raise _Refused("not a compact JWS")
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._verdicts.get(digest)
+        if known is not None:
+            claims, key = known
+            if self._is_time_for(claims) and await self._keys.key(key.key_id) is key:
+                return claims
+            self._verdicts.pop(digest, None)
+        payload, key = await self._payload(token)
+        claims = self._claims(payload)
+        if len(self._verdicts) >= _MOST_VERDICTS:
+            del self._verdicts[next(iter(self._verdicts))]  # the oldest
+        self._verdicts[digest] = claims, key
+        return claims
+
+    def _is_time_for(self, claims: Claims) -> bool:
+        return claims.valid_from - LEEWAY <= self._clock.now() < claims.expires_at + LEEWAY
+
+    async def _payload(self, token: str) -> tuple[bytes, VerificationKey]:
         header = _json_object(token.partition(".")[0], "header")
         if header.keys() != _HEADER:
             raise _Refused("header members")
@@ -89,9 +116,10 @@ class TokenVerifier:
         if key is None or key.algorithm != algorithm:
             raise _Refused("kid")
         try:
-            return jws.deserialize_compact(token, key.key, algorithms=[algorithm]).payload
+            payload = jws.deserialize_compact(token, key.key, algorithms=[algorithm]).payload
         except (JoseError, ValueError):
             raise _Refused("signature") from None
+        return payload, key
 
     def _claims(self, payload: bytes) -> Claims:
         values = _parse_object(payload, "claims")
@@ -102,7 +130,7 @@ class TokenVerifier:
             raise _Refused("iss")
         if audience is None or audience not in _audiences(values):
             raise _Refused("aud")
-        issued, expires = self._lifetime(values)
+        valid_from, expires = self._lifetime(values)
         return Claims(
             issuer=self._expected.issuer,
             subject=subject,
@@ -110,7 +138,7 @@ class TokenVerifier:
             token_id=_text(values, "jti"),
             client_id=_text(values, "client_id"),
             scopes=frozenset(_text(values, "scope", longest=1024).split(" ")),
-            issued_at=from_millis(issued * 1000),
+            valid_from=from_millis(valid_from * 1000),
             expires_at=from_millis(expires * 1000),
             session_id=None if is_service else _text(values, "sid"),
         )
@@ -119,13 +147,14 @@ class TokenVerifier:
         now = to_millis(self._clock.now()) / 1000
         leeway = LEEWAY.total_seconds()
         issued, expires = _moment(values, "iat"), _moment(values, "exp")
+        valid_from = max(issued, _moment(values, "nbf"))
         if now >= expires + leeway:
             raise _Refused("expired")
-        if max(issued, _moment(values, "nbf")) > now + leeway:
+        if valid_from > now + leeway:
             raise _Refused("not yet valid")
         if not 0 < expires - issued <= self._expected.longest_lifetime.total_seconds():
             raise _Refused("lifetime")
-        return issued, expires
+        return valid_from, expires
 
 
 def _json_object(segment: str, what: str) -> Mapping[str, JsonValue]:

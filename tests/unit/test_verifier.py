@@ -47,14 +47,19 @@ def keys_of(issuer: Issuer) -> JwksClient:
     return JwksClient(fetch_set, ttl=300, clock=issuer.clock)
 
 
-def verifier_of(issuer: Issuer, **changes: Any) -> TokenVerifier:  # noqa: ANN401 - any field
+def verifier_of(
+    issuer: Issuer,
+    keys: JwksClient | None = None,
+    **changes: Any,  # noqa: ANN401 - any field
+) -> TokenVerifier:
     expectations: dict[str, Any] = {
         "issuer": ISSUER,
         "player_audience": AUDIENCE,
         "service_audience": SERVICE_AUDIENCE,
         "longest_lifetime": LIFETIME,
     }
-    return TokenVerifier(keys_of(issuer), Expectations(**expectations | changes), issuer.clock)
+    keys = keys or keys_of(issuer)
+    return TokenVerifier(keys, Expectations(**expectations | changes), issuer.clock)
 
 
 @pytest.fixture
@@ -117,7 +122,7 @@ async def test_a_player_s_token_says_who_when_and_what(
         token_id="token-1",
         client_id="game",
         scopes=frozenset(("guest", "chat")),
-        issued_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        valid_from=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         expires_at=datetime(2026, 1, 2, 3, 19, 5, tzinfo=UTC),
         session_id="session-1",
     )
@@ -811,3 +816,57 @@ def test_the_tokens_that_are_mutated_are_good_ones(
 ) -> None:
     for verifier, token in sealed:
         asyncio.run(accept(verifier, token))
+
+
+# What is remembered
+
+
+async def test_a_token_seen_before_is_refused_when_it_has_expired(
+    verifier: TokenVerifier, issuer: Issuer, clock: ManualClock
+) -> None:
+    token = issuer.token()
+    claims = await accept(verifier, token)
+    clock.advance(900 + 59)
+    assert await accept(verifier, token) == claims
+    clock.advance(1)
+    await refuse(verifier, token)
+
+
+async def test_a_token_seen_before_is_refused_when_its_key_has_left_the_set(
+    issuer: Issuer,
+) -> None:
+    keys = keys_of(issuer)
+    verifier = verifier_of(issuer, keys)
+    token = issuer.token()
+    await accept(verifier, token)
+
+    issuer.published = [ec_key("key-2")]
+    await keys.refresh()
+
+    await refuse(verifier, token)
+
+
+async def test_a_token_seen_before_is_refused_when_its_key_was_replaced_under_the_same_id(
+    issuer: Issuer, stranger: RSAKey
+) -> None:
+    keys = keys_of(issuer)
+    verifier = verifier_of(issuer, keys)
+    token = issuer.token()
+    await accept(verifier, token)
+
+    issuer.published = [stranger]
+    await keys.refresh()
+
+    await refuse(verifier, token)
+
+
+async def test_no_more_tokens_are_remembered_than_the_bound(
+    issuer: Issuer, elliptic_key: ECKey
+) -> None:
+    issuer.published = [elliptic_key]
+    verifier = verifier_of(issuer)
+    tokens = [issuer.token(key=elliptic_key, jti=str(number)) for number in range(10_050)]
+    for token in tokens:
+        await accept(verifier, token)
+    assert len(verifier._verdicts) == 10_000
+    await accept(verifier, tokens[0])
