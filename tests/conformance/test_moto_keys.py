@@ -56,7 +56,7 @@ class TestS3JwkSetStore(JwkSetStoreContract):
         self, store: S3JwkSetStore, s3: Client, bucket: str
     ) -> None:
         await store.publish(b"{}", expected=None)
-        found = await s3.get_object(Bucket=bucket, Key=".well-known/jwks.json")
+        found = await s3.head_object(Bucket=bucket, Key=".well-known/jwks.json")
         assert found["CacheControl"] == "public, max-age=60"
         assert found["ContentType"] == "application/json"
 

@@ -28,8 +28,8 @@ class S3JwkSetStore:
                 return None
             raise errors.Unavailable(f"cannot read {self._name}: {error.code}") from error
         try:
-            async with asyncio.timeout(_READ_WITHIN):
-                document = await found["Body"].read()
+            async with asyncio.timeout(_READ_WITHIN), found["Body"] as body:
+                document = await body.read()
         except (OSError, TimeoutError) as error:
             raise errors.Unavailable(f"cannot read {self._name}") from error
         return PublishedSet(document, found["ETag"].strip('"'))
