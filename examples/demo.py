@@ -190,7 +190,7 @@ async def refused_save(player: GameClient) -> str:
     try:
         await player.save("slot1", {"level": 1}, version=1)
     except aiohttp.ClientResponseError as error:
-        promise(error.status == 412, "a save over an old version is refused")  # noqa: PLR2004
+        promise(error.status == 412, "a save over an old version is refused")  # noqa: PLR2004 - HTTP 412
         return "412: refused, and nothing was lost"
     raise DemoFailed("a save over an old version was accepted")
 
