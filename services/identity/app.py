@@ -19,13 +19,15 @@ from services.identity.refresh_tokens import RefreshTokens
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
-from services.identity.well_known import WellKnown, openid_configuration
+from services.identity.well_known import WellKnown
+from shared.auth.verifier import LEEWAY
 from shared.background import repeating
 from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
 from shared.http.server import serve
-from shared.keys.signer import Signer
-from shared.keys.stores import open_key_stores
+from shared.keys.documents import render_openid_configuration
+from shared.keys.signer import Signer, SignerPolicy
+from shared.keys.stores import KeyStores, open_key_stores
 from shared.settings import ServerSettings
 from shared.sqlite import Database
 
@@ -96,7 +98,7 @@ def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock)
     app[LOGINS] = Logins(accounts, sessions, access_tokens)
     app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens)
     app[WELL_KNOWN] = WellKnown(
-        openid_configuration=openid_configuration(settings.trust.issuer),
+        openid_configuration=render_openid_configuration(settings.trust.issuer),
         published=lambda: signer.published,
         max_age=settings.caches.jwks_max_age,
     )
@@ -104,17 +106,26 @@ def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock)
     return app
 
 
+def new_signer(settings: Settings, keys: KeyStores, clock: Clock) -> Signer:
+    policy = SignerPolicy(
+        known_after=settings.caches.jwks_max_age + settings.trust.jwks_ttl,
+        token_lifetime=settings.trust.access_token_ttl + LEEWAY,
+    )
+    return Signer(keys.ring, keys.jwk_set, policy, clock)
+
+
 async def run(settings: Settings) -> None:
     async with (
         open_stores(settings.server) as stores,
         open_key_stores(settings.server, settings.caches) as keys,
     ):
-        signer = Signer(keys.ring, keys.public)
+        clock = SystemClock()
+        signer = new_signer(settings, keys, clock)
 
         def delay() -> float:
             refresh = settings.caches.key_refresh.total_seconds()
             return _FIRST_KEY_POLL if signer.not_ready() else refresh
 
         async with repeating("signer.refresh", signer.refresh, delay):
-            app = create_app(settings, stores, signer, SystemClock())
+            app = create_app(settings, stores, signer, clock)
             await serve(app, settings.server, ready=[signer.not_ready])

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.identity.app import create_app, open_stores
+from services.identity.app import create_app, new_signer, open_stores
 from services.identity.settings import Settings
 from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
@@ -54,7 +54,7 @@ async def _started(
         open_stores(settings.server) as stores,
         open_key_stores(settings.server, settings.caches) as keys,
     ):
-        signer = Signer(keys.ring, keys.public)
+        signer = new_signer(settings, keys, clock)
         async with (
             serving(create_app(settings, stores, signer, clock)) as url,
             aiohttp.ClientSession(url) as http,

@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp import web
 
 from services.identity.app import create_app as create_identity
-from services.identity.app import open_stores
+from services.identity.app import new_signer, open_stores
 from services.identity.settings import Settings as IdentitySettings
 from services.keyrotator.app import create_app as create_keyrotator
 from services.keyrotator.app import open_rotator
@@ -58,11 +58,11 @@ async def identity(
     env = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_ISSUER": ISSUER, **(environ or {})}
     settings = IdentitySettings.from_env(env)
     async with (
-        open_rotator(KeyrotatorSettings.from_env(env), clock) as rotator,
+        open_rotator(KeyrotatorSettings.from_env(env), clock) as (rotator, _),
         open_key_stores(settings.server, settings.caches) as keys,
         open_stores(settings.server) as stores,
     ):
-        signer = Signer(keys.ring, keys.public)
+        signer = new_signer(settings, keys, clock)
         await rotator.tick()
         await signer.refresh()
         async with (
@@ -107,7 +107,7 @@ async def keyrotator(
         }
         settings = KeyrotatorSettings.from_env(env)
         async with (
-            open_rotator(settings, clock) as rotator,
+            open_rotator(settings, clock) as (rotator, _),
             serving(create_keyrotator(settings, rotator, clock)) as url,
             aiohttp.ClientSession(url) as http,
         ):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from shared.keys.models import KeyRing
-from shared.keys.ports import JwkSetStore, KeyRingStore, PublishedSet, StoredRing
+from shared.keys.ports import KeyRingStore, PublicDocumentStore, PublishedDocument, StoredRing
 
 
 class Crash(BaseException):
@@ -44,14 +44,14 @@ class CrashingRingStore:
 
 
 class CrashingSetStore:
-    def __init__(self, store: JwkSetStore, points: CrashPoints) -> None:
+    def __init__(self, store: PublicDocumentStore, points: CrashPoints) -> None:
         self._store = store
         self._points = points
 
-    async def read(self) -> PublishedSet | None:
+    async def read(self) -> PublishedDocument | None:
         return await self._store.read()
 
-    async def publish(self, document: bytes, *, expected: str | None) -> PublishedSet:
+    async def publish(self, document: bytes, *, expected: str | None) -> PublishedDocument:
         self._points.before_call()
         published = await self._store.publish(document, expected=expected)
         self._points.after_call()

@@ -4,23 +4,23 @@ import asyncio
 
 from shared import errors
 from shared.aws import AwsError, Client, call
-from shared.keys.ports import PublishedSet
+from shared.keys.ports import PublishedDocument
 
 JWK_SET = ".well-known/jwks.json"
 OPENID_CONFIGURATION = ".well-known/openid-configuration"
 _READ_WITHIN = 2.0
 
 
-class S3JwkSetStore:
+class S3PublicDocumentStore:
     """`max_age` is in seconds: how long a CDN and a verifier may keep the object."""
 
-    def __init__(self, client: Client, bucket: str, *, max_age: int, key: str = JWK_SET) -> None:
+    def __init__(self, client: Client, bucket: str, key: str = JWK_SET, *, max_age: int) -> None:
         self._client = client
         self._bucket = bucket
         self._key = key
         self._max_age = max_age
 
-    async def read(self) -> PublishedSet | None:
+    async def read(self) -> PublishedDocument | None:
         try:
             found = await call(self._client.get_object, Bucket=self._bucket, Key=self._key)
         except AwsError as error:
@@ -32,9 +32,9 @@ class S3JwkSetStore:
                 document = await body.read()
         except (OSError, TimeoutError) as error:
             raise errors.Unavailable(f"cannot read {self._name}") from error
-        return PublishedSet(document, found["ETag"].strip('"'))
+        return PublishedDocument(document, found["ETag"].strip('"'))
 
-    async def publish(self, document: bytes, *, expected: str | None) -> PublishedSet:
+    async def publish(self, document: bytes, *, expected: str | None) -> PublishedDocument:
         condition = {"IfMatch": f'"{expected}"'} if expected else {"IfNoneMatch": "*"}
         try:
             stored = await call(
@@ -54,7 +54,7 @@ class S3JwkSetStore:
             if current is None or current.document != document:
                 raise errors.VersionConflict(f"{self._name} has changed") from None
             return current
-        return PublishedSet(document, stored["ETag"].strip('"'))
+        return PublishedDocument(document, stored["ETag"].strip('"'))
 
     @property
     def _name(self) -> str:
