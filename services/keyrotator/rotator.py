@@ -75,7 +75,13 @@ class Rotator:
 
         Asking again while that is under way changes nothing.
         """
-        if await self._change(_requested):
+        asked_about = (await self.ring()).active
+
+        def requested(ring: KeyRing) -> KeyRing:
+            is_done = ring.active is not None and ring.active != asked_about
+            return ring if is_done else replace(ring, rotation_requested=True)
+
+        if await self._change(requested):
             _log.info("rotation.requested")
         await self.tick()
         ring = await self.ring()
@@ -159,7 +165,3 @@ class Rotator:
         for key in ring.keys:
             if known.get(key.key_id) is not key.state:
                 _log.info("key.state", kid=key.key_id, state=key.state.value)
-
-
-def _requested(ring: KeyRing) -> KeyRing:
-    return replace(ring, rotation_requested=True)

@@ -12,12 +12,6 @@ collect_ignore = [] if aws.DYNAMODB_LOCAL else ["test_dynamodb_local.py"]
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    with aws.moto() as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
 def dynamodb_local() -> Iterator[str]:
     assert aws.DYNAMODB_LOCAL
     with aws.dynamodb_local(Path(aws.DYNAMODB_LOCAL)) as url:

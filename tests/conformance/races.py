@@ -8,7 +8,6 @@ PLAYMESH_TEST_LONG=1: moto answers one request after the other, so only their or
 
 import asyncio
 import contextlib
-import os
 import random  # noqa: TID251 - seeded: a race can be run again
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -29,11 +28,12 @@ from shared import errors
 from tests.conformance.identities import race
 from tests.conformance.sessions import SESSION, consume
 from tests.support import aws
+from tests.support.long import LONG
 
 RIVALS = 50
 OPENINGS = 3
 SEEDS = range(100)
-LONG = os.environ.get("PLAYMESH_TEST_LONG") == "1"  # noqa: TID251 - of tests only
+
 FEW_SEEDS = SEEDS if LONG else range(5)
 
 
