@@ -9,15 +9,18 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    IDEMPOTENCY,
     IDENTITIES,
     SESSIONS,
     DynamoAccountStore,
+    DynamoIdempotencyStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
 from shared.aws import Client
 from tests.conformance.accounts import AccountStoreContract
+from tests.conformance.idempotency import IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.records_model import RecordStoreMachine
@@ -54,6 +57,12 @@ class DynamoIdentityStoreTests(OnDynamo, IdentityStoreContract):
     @pytest.fixture
     def accounts(self, dynamodb: Client, prefix: str) -> DynamoAccountStore:
         return DynamoAccountStore(dynamodb, prefix)
+
+
+class DynamoIdempotencyStoreTests(OnDynamo, IdempotencyStoreContract):
+    @pytest.fixture
+    async def store(self, dynamodb: Client) -> DynamoIdempotencyStore:
+        return DynamoIdempotencyStore(dynamodb, await new_tables(dynamodb, IDEMPOTENCY))
 
 
 class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
