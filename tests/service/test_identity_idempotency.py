@@ -224,6 +224,7 @@ async def test_a_guest_whose_secret_has_changed_is_not_given_away(
     change(tmp_path, statement, new_digest, guest["user_id"])
     answer = await ask(identity.http)
     assert (answer.status, answer.code) == (422, "idempotency_key_reused")
+    assert not any(part.encode() in answer.body for part in who(guest))
     assert contents(tmp_path) == (1, 1)
 
 
