@@ -15,12 +15,13 @@ from typing import Any
 
 from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb as identity
+from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.models import Account, LinkedIdentity, Session, SessionKey
 from services.player_data.adapters import dynamodb as player_data
 from services.player_data.models import Precondition, RecordKey
 from services.player_data.records import Records
 from shared.clock import SystemClock
-from shared.ids import new_id
+from shared.ids import new_id, new_key
 from tests.support import aws
 
 KILOBYTE = 1024
@@ -57,6 +58,7 @@ async def counting(endpoint: str) -> AsyncIterator[tuple[Counting, str]]:
     async with aws.client("dynamodb", endpoint) as client:
         tables = (
             identity.ACCOUNTS,
+            identity.IDEMPOTENCY,
             identity.IDENTITIES,
             identity.SESSIONS,
             player_data.RECORDS,
@@ -69,6 +71,7 @@ async def measure(endpoint: str) -> None:
     async with counting(endpoint) as (client, prefix):
         accounts = Accounts(identity.DynamoAccountStore(client, prefix), clock)
         identities = identity.DynamoIdentityStore(client, prefix)
+        idempotency = Idempotency(identity.DynamoIdempotencyStore(client, prefix), new_key(), clock)
         sessions = identity.DynamoSessionStore(client, prefix)
         records = Records(player_data.DynamoRecordStore(client, prefix), clock)
 
@@ -93,6 +96,10 @@ async def measure(endpoint: str) -> None:
             absolute_expires_at=now + timedelta(days=30),
         )
         await show("new guest: session", sessions.create(session))
+        await show(
+            "new guest with Idempotency-Key: key",
+            idempotency.claim("new guest", KeyedRequest(new_id(), "{}"), result=new_id()),
+        )
         await show(
             "guest login: account", accounts.authenticate_guest(guest.account.user_id, guest.secret)
         )

@@ -10,11 +10,17 @@ from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
 from services.identity.adapters import files
 from services.identity.adapters.files import FileServiceClientStore
-from services.identity.adapters.sqlite import MIGRATIONS, SqliteAccountStore, SqliteSessionStore
+from services.identity.adapters.sqlite import (
+    MIGRATIONS,
+    SqliteAccountStore,
+    SqliteIdempotencyStore,
+    SqliteSessionStore,
+)
 from services.identity.appkeys import LOGINS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
 from services.identity.handlers import routes
+from services.identity.idempotency import Idempotency
 from services.identity.logins import Logins
-from services.identity.ports import AccountStore, SessionStore
+from services.identity.ports import AccountStore, IdempotencyStore, SessionStore
 from services.identity.refresh_tokens import RefreshTokens
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
@@ -38,6 +44,7 @@ _FIRST_KEY_POLL = 0.2
 @dataclass(frozen=True, slots=True)
 class Stores:
     accounts: AccountStore
+    idempotency: IdempotencyStore
     sessions: SessionStore
     service_clients: ServiceClientStore
     refresh_key: bytes = field(repr=False)
@@ -53,6 +60,7 @@ async def open_stores(server: ServerSettings) -> AsyncIterator[Stores]:
         await service_clients.create_if_missing()
         yield Stores(
             SqliteAccountStore(database),
+            SqliteIdempotencyStore(database),
             SqliteSessionStore(database),
             service_clients,
             await files.load_refresh_key(server.data_dir / "secrets"),
@@ -67,6 +75,7 @@ async def open_stores(server: ServerSettings) -> AsyncIterator[Stores]:
     async with aws.client("dynamodb") as tables, aws.client("secretsmanager") as secrets:
         yield Stores(
             dynamodb.DynamoAccountStore(tables, names.table_prefix),
+            dynamodb.DynamoIdempotencyStore(tables, names.table_prefix),
             dynamodb.DynamoSessionStore(tables, names.table_prefix),
             secretsmanager.SecretsManagerServiceClientStore(
                 secrets, names.secret("service-clients")
@@ -95,7 +104,8 @@ def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock)
     )
     app = new_app(largest_body=_LARGEST_BODY)
     app[SESSIONS] = sessions
-    app[LOGINS] = Logins(accounts, sessions, access_tokens)
+    idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
+    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens)
     app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens)
     app[WELL_KNOWN] = WellKnown(
         openid_configuration=render_openid_configuration(settings.trust.issuer),

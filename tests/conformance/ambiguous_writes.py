@@ -13,19 +13,22 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    IDEMPOTENCY,
     IDENTITIES,
     SESSIONS,
     DynamoAccountStore,
+    DynamoIdempotencyStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.identity.models import Session
+from services.identity.models import IdempotencyRecord, Session
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
 from services.player_data.models import Precondition, Record
 from shared import errors
 from shared.aws import Client
 from tests.conformance.accounts import account
 from tests.conformance.dynamodb import FEW, OnDynamo
+from tests.conformance.idempotency import DAY, FIRST, NOW, SECOND
 from tests.conformance.identities import BOB, find, identity, log_in
 from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, put
 from tests.conformance.records_model import RecordStoreMachine
@@ -87,7 +90,7 @@ class AmbiguousWrites(OnDynamo):
 
     @pytest.fixture
     async def prefix(self, dynamodb: Client) -> str:
-        return await new_tables(dynamodb, ACCOUNTS, IDENTITIES, SESSIONS, RECORDS)
+        return await new_tables(dynamodb, ACCOUNTS, IDEMPOTENCY, IDENTITIES, SESSIONS, RECORDS)
 
     # Accounts.
 
@@ -163,6 +166,42 @@ class AmbiguousWrites(OnDynamo):
         with pytest.raises(errors.Unavailable):
             await log_in(DynamoIdentityStore(contended, prefix), identity())
         assert contended.transactions == 1
+
+    # Idempotency records.
+
+    @pytest.mark.parametrize("expired", [False, True], ids=["new", "expired"])
+    async def test_a_key_is_claimed_once(
+        self, dynamodb: Client, twice: SentTwice, prefix: str, *, expired: bool
+    ) -> None:
+        store, other = (
+            DynamoIdempotencyStore(twice, prefix),
+            DynamoIdempotencyStore(dynamodb, prefix),
+        )
+        if expired:
+            await other.claim(replace(SECOND, expires_at=NOW), now=NOW - DAY)
+        assert await store.claim(FIRST, now=NOW) == FIRST
+        assert await other.claim(SECOND, now=NOW) == FIRST
+
+    async def test_a_key_that_others_claimed_meanwhile_was_claimed(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = (
+            DynamoIdempotencyStore(twice, prefix),
+            DynamoIdempotencyStore(dynamodb, prefix),
+        )
+
+        async def follow() -> IdempotencyRecord:
+            return await other.claim(SECOND, now=NOW)
+
+        twice.meanwhile = follow
+        assert await store.claim(FIRST, now=NOW) == FIRST
+
+    async def test_a_key_that_was_claimed_by_another_is_answered_theirs(
+        self, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoIdempotencyStore(twice, prefix)
+        await store.claim(FIRST, now=NOW)
+        assert await store.claim(SECOND, now=NOW) == FIRST
 
     # Sessions.
 

@@ -9,15 +9,20 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    IDEMPOTENCY,
     IDENTITIES,
     SESSIONS,
     DynamoAccountStore,
+    DynamoIdempotencyStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
 from shared.aws import Client
+from shared.clock import to_seconds
+from shared.dynamodb import binary, number
 from tests.conformance.accounts import AccountStoreContract
+from tests.conformance.idempotency import FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.records_model import RecordStoreMachine
@@ -54,6 +59,28 @@ class DynamoIdentityStoreTests(OnDynamo, IdentityStoreContract):
     @pytest.fixture
     def accounts(self, dynamodb: Client, prefix: str) -> DynamoAccountStore:
         return DynamoAccountStore(dynamodb, prefix)
+
+
+class DynamoIdempotencyStoreTests(OnDynamo, IdempotencyStoreContract):
+    @pytest.fixture
+    async def prefix(self, dynamodb: Client) -> str:
+        return await new_tables(dynamodb, IDEMPOTENCY)
+
+    @pytest.fixture
+    def store(self, dynamodb: Client, prefix: str) -> DynamoIdempotencyStore:
+        return DynamoIdempotencyStore(dynamodb, prefix)
+
+    async def test_a_record_tells_dynamodb_when_to_delete_it(
+        self, dynamodb: Client, prefix: str, store: DynamoIdempotencyStore
+    ) -> None:
+        await store.claim(FIRST, now=NOW)
+        name = f"{prefix}idempotency"
+        answer = await dynamodb.get_item(
+            TableName=name, Key={"key": binary(FIRST.key)}, ConsistentRead=True
+        )
+        assert answer["Item"]["expires_at"] == number(to_seconds(FIRST.expires_at))
+        ttl = (await dynamodb.describe_time_to_live(TableName=name))["TimeToLiveDescription"]
+        assert ttl == {"AttributeName": "expires_at", "TimeToLiveStatus": "ENABLED"}
 
 
 class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):

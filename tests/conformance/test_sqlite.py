@@ -1,7 +1,9 @@
 """SQLite keeps the promises of every port that it stands behind, in a real file."""
 
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from services.identity.adapters.sqlite import MIGRATIONS as IDENTITY
 from services.identity.adapters.sqlite import (
     SqliteAccountStore,
+    SqliteIdempotencyStore,
     SqliteIdentityStore,
     SqliteSessionStore,
 )
@@ -16,6 +19,7 @@ from services.player_data.adapters.sqlite import MIGRATIONS as PLAYER_DATA
 from services.player_data.adapters.sqlite import SqliteRecordStore
 from shared.sqlite import Database
 from tests.conformance.accounts import AccountStoreContract
+from tests.conformance.idempotency import DAY, FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.sessions import SessionStoreContract
@@ -49,6 +53,33 @@ class TestSqliteIdentityStore(IdentityStoreContract):
     @pytest.fixture
     def accounts(self, database: Database) -> SqliteAccountStore:
         return SqliteAccountStore(database)
+
+
+class TestSqliteIdempotencyStore(IdempotencyStoreContract):
+    @pytest.fixture
+    async def database(self, tmp_path: Path) -> AsyncIterator[Database]:
+        async with opened(tmp_path / "identity.db", IDENTITY) as database:
+            yield database
+
+    @pytest.fixture
+    def store(self, database: Database) -> SqliteIdempotencyStore:
+        return SqliteIdempotencyStore(database)
+
+    async def test_records_that_have_expired_do_not_pile_up(
+        self, database: Database, store: SqliteIdempotencyStore
+    ) -> None:
+        """Nothing else deletes them, as DynamoDB does by itself."""
+
+        def count(connection: sqlite3.Connection) -> int:
+            (rows,) = connection.execute("SELECT COUNT(*) FROM idempotency").fetchone()
+            return int(rows)
+
+        for day in range(5):
+            now = NOW + day * DAY
+            for number in range(20):
+                key = bytes([day, number]) * 16
+                await store.claim(replace(FIRST, key=key, expires_at=now + DAY), now=now)
+        assert await database.read(count) == 20
 
 
 class TestSqliteSessionStore(SessionStoreContract):

@@ -81,6 +81,20 @@ async def test_the_demo_plays_the_same_story(mesh: Mesh, environ: dict[str, str]
     assert not list(mesh.data_dir.glob("*.db"))
 
 
+async def test_a_guest_that_is_asked_for_again_after_a_crash_is_the_same(mesh: Mesh) -> None:
+    guests = []
+    async with aiohttp.ClientSession(headers={"Idempotency-Key": "k" * 36}) as http:
+        for _ in range(2):
+            async with http.post(f"{mesh.identity.url}/v1/guests") as response:
+                assert response.status == 201
+                guest = await response.json()
+            guests.append((guest["user_id"], guest["guest_secret"]))
+            await mesh.identity.kill()
+            await mesh.identity.start()
+            await mesh.identity.ready()
+    assert guests[0] == guests[1]
+
+
 async def test_a_service_killed_in_traffic_loses_no_acknowledged_write(mesh: Mesh) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
         traffic = Traffic(mesh, http)
@@ -129,7 +143,7 @@ async def test_tables_cannot_be_deleted_and_can_be_had_back_as_of_any_moment(
     on_moto = {**environ, "AWS_ENDPOINT_URL_DYNAMODB": moto, "PLAYMESH_TABLE_PREFIX": "guarded-"}
     await run("infra.aws_setup", on_moto)
     async with aws.client("dynamodb", moto) as client:
-        for name in ("accounts", "identities", "sessions", "records"):
+        for name in ("accounts", "idempotency", "identities", "sessions", "records"):
             table = await client.describe_table(TableName=f"guarded-{name}")
             assert table["Table"]["DeletionProtectionEnabled"]
             backups = await client.describe_continuous_backups(TableName=f"guarded-{name}")

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from shared.ids import new_secret
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call
 
@@ -61,11 +62,24 @@ async def live(identity: RunningIdentity) -> dict[str, list[str]]:
         token = {"refresh_token": answers[-1]["refresh_token"]}
         answers.append((await call(http, "POST", "/refresh-access-token", json=token)).json())
         await call(http, "POST", "/v1/sessions/refresh", json=token)  # used already
-    names = ("user_id", "guest_secret", "refresh_token", "access_token", "auth_token")
+        for path in ("/v1/guests", "/login-as-guest"):
+            key = new_secret()
+            guest = (await call(http, "POST", path, headers={"Idempotency-Key": key})).json()
+            answers.append({**guest, "idempotency_key": key})
+    names = (
+        "user_id",
+        "guest_secret",
+        "idempotency_key",
+        "refresh_token",
+        "access_token",
+        "auth_token",
+    )
     return {name: [one[name] for one in answers if name in one] for name in names}
 
 
-@pytest.mark.parametrize("kind", ["guest_secret", "refresh_token", "access_token", "auth_token"])
+@pytest.mark.parametrize(
+    "kind", ["guest_secret", "idempotency_key", "refresh_token", "access_token", "auth_token"]
+)
 async def test_no_secret_of_a_player_is_in_any_file(
     identity: RunningIdentity, tmp_path: Path, kind: str
 ) -> None:

@@ -18,7 +18,7 @@ from tests.service.test_identity_oauth import ROTATE, basic, operator_secret
 from tests.support import apps
 from tests.support.calls import call
 from tests.support.clock import ManualClock
-from tests.support.identity_store import contents
+from tests.support.identity_store import contents, count
 from tests.support.issuer import ISSUER
 from tests.support.servers import Answer, serving
 
@@ -70,6 +70,7 @@ def requests_of(guest: Mapping[str, Any], operator: Mapping[str, str]) -> dict[s
     grant = {"grant_type": "client_credentials", **ROTATE}
     return {
         "new guest": ("POST", "/v1/guests", {}),
+        "keyed new guest": ("POST", "/v1/guests", {"headers": {"Idempotency-Key": "k" * 36}}),
         "login": ("POST", "/v1/sessions", {"json": login}),
         "refresh": ("POST", "/v1/sessions/refresh", {"json": token}),
         "drop-in new guest": ("GET", "/login-as-guest", {}),
@@ -102,6 +103,7 @@ async def test_what_needs_a_key_is_unavailable_and_says_when_to_try_again(
 async def test_nothing_is_created(keyless: Keyless, tmp_path: Path, name: str) -> None:
     await request(keyless, name)
     assert contents(tmp_path) == (1, 1)
+    assert count(tmp_path, "idempotency") == 0
 
 
 @pytest.mark.parametrize("name", ["refresh", "drop-in refresh"])

@@ -12,7 +12,10 @@ _KEY_BYTES = 32
 
 
 async def load_refresh_key(client: Client, secret_id: str) -> bytes:
-    """The key of all refresh tokens, kept in base64. Losing it ends every session."""
+    """The key of all refresh tokens and Idempotency-Keys, kept in base64.
+
+    Losing it ends every session.
+    """
     try:
         key = b64decode(await _read(client, secret_id), validate=True)
     except binascii.Error:
