@@ -14,11 +14,10 @@ import aiohttp
 import pytest
 import structlog
 
-from services.identity.app import create_app, open_stores
+from services.identity.app import create_app, new_signer, open_stores
 from services.identity.settings import Settings
 from shared import errors
 from shared.ids import digest
-from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
@@ -333,7 +332,7 @@ async def crashing(
         open_stores(settings.server) as stores,
         open_key_stores(settings.server, settings.caches) as keys,
     ):
-        signer = Signer(keys.ring, keys.public)
+        signer = new_signer(settings, keys, clock)
         await signer.refresh()
         broken = replace(stores, **{crash.store: crash.into(getattr(stores, crash.store))})
         async with (
