@@ -85,14 +85,11 @@ def with_next(ring: KeyRing, key: SigningKey) -> KeyRing:
     return ring.with_key(key)
 
 
-def activation_time(ring: KeyRing, policy: RotationPolicy, now: datetime) -> datetime:
-    """When the next key will begin to sign, if every step runs in time."""
-    pending, active = ring.pending, ring.active
-    published = pending.published_at if pending and pending.published_at else now
-    earliest = max(now, published + policy.publish_lead) if active else now
-    if active is None or active.activated_at is None or _is_due(ring, active, policy, now):
-        return earliest
-    return max(earliest, active.activated_at + policy.period)
+def due_activation(ring: KeyRing, policy: RotationPolicy, now: datetime) -> datetime:
+    """When the next key will begin to sign where its turn has come, if every step runs in time."""
+    pending = ring.pending
+    published = pending.published_at if pending else None
+    return max(now, (published or now) + policy.publish_lead)
 
 
 def _activate(ring: KeyRing, policy: RotationPolicy, now: datetime) -> KeyRing:

@@ -10,7 +10,7 @@ import structlog
 from services.keyrotator import metrics
 from services.keyrotator.rotation import (
     RotationPolicy,
-    activation_time,
+    due_activation,
     needs_key,
     plan,
     with_next,
@@ -27,7 +27,7 @@ _MOST_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class RotationOutlook:
-    """`activates_at` is when the next key will begin to sign, if every step runs in time."""
+    """`activates_at` is when the key after the one that signed began to sign, or will."""
 
     ring: KeyRing
     activates_at: datetime
@@ -75,17 +75,22 @@ class Rotator:
 
         Asking again while that is under way changes nothing.
         """
-        asked_about = (await self.ring()).active
+        active = (await self.ring()).active
+        asked_about = active.key_id if active else None
+
+        def is_done(ring: KeyRing) -> bool:
+            return ring.active is not None and ring.active.key_id != asked_about
 
         def requested(ring: KeyRing) -> KeyRing:
-            is_done = ring.active is not None and ring.active != asked_about
-            return ring if is_done else replace(ring, rotation_requested=True)
+            return ring if is_done(ring) else replace(ring, rotation_requested=True)
 
         if await self._change(requested):
             _log.info("rotation.requested")
         await self.tick()
         ring = await self.ring()
-        return RotationOutlook(ring, activation_time(ring, self._policy, self._clock.now()))
+        if ring.active and ring.active.activated_at and is_done(ring):
+            return RotationOutlook(ring, ring.active.activated_at)
+        return RotationOutlook(ring, due_activation(ring, self._policy, self._clock.now()))
 
     async def revoke(self, key_id: str) -> RevocationOutlook:
         """Withdraw a key that somebody else may have; the next key signs from now on.
