@@ -51,14 +51,15 @@ class Service:
         assert self._process
         return self._process.pid
 
-    async def start(self) -> None:
+    async def start(self, **settings: str) -> None:
+        """`settings` are those of this start only."""
         ports = {"PLAYMESH_PORT": str(self.port), "PLAYMESH_ADMIN_PORT": str(self.admin_port)}
         self._listening.clear()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             f"services.{self.name}",
-            env={**os.environ, **self._environ, **ports},  # noqa: TID251 - PATH and the like
+            env={**os.environ, **self._environ, **ports, **settings},  # noqa: TID251 - PATH and the like
             stdout=asyncio.subprocess.PIPE,
         )
         self._reader = asyncio.create_task(self._read_log())

@@ -13,7 +13,7 @@ from shared.auth.jwk_set import parse_jwk_set
 from shared.keys.adapters.files import FileKeyRingStore, FilePublicDocumentStore
 from shared.keys.models import IllegalMoveError, KeyRing, KeyState, SigningKey
 from tests.support.clock import ManualClock
-from tests.support.key_stores import Crash, CrashingRingStore, CrashingSetStore, CrashPoints
+from tests.support.interruptions import Crash, Interruption, When
 
 PERIOD = timedelta(days=7)
 LEAD = 60.0 + 300 + 60 + 60
@@ -39,14 +39,14 @@ class Rotation:
         self.policy = policy
         self.rotator = self.restarted()
 
-    def restarted(self, points: CrashPoints | None = None) -> Rotator:
-        points = points or CrashPoints()
-        return Rotator(
-            CrashingRingStore(self.ring_store, points),
-            CrashingSetStore(self.set_store, points),
-            self.policy,
-            self.clock,
-        )
+    def restarted(self) -> Rotator:
+        return Rotator(self.ring_store, self.set_store, self.policy, self.clock)
+
+    async def killed_after_write(self, number: int) -> None:
+        killed = Interruption(frozenset(("replace", "publish")), number, When.AFTER)
+        ring, public = killed.around(self.ring_store), killed.around(self.set_store)
+        with pytest.raises(Crash):
+            await Rotator(ring, public, self.policy, self.clock).tick()
 
     async def ring(self) -> KeyRing:
         return await self.rotator.ring()
@@ -160,9 +160,7 @@ async def test_a_next_key_that_was_published_late_waits_until_every_cache_has_le
     rotation: Rotation,
 ) -> None:
     """The rotator died after the first key; two periods later it may not publish and sign."""
-    points = CrashPoints(at=4, after=True)  # the write that activates the first, makes the next
-    with pytest.raises(Crash):
-        await rotation.restarted(points).tick()
+    await rotation.killed_after_write(4)  # which activates the first and makes the next
     first = await rotation.active()
     rotation.clock.advance(2 * PERIOD.total_seconds())
     await rotation.rotator.tick()
