@@ -21,7 +21,13 @@ from shared.ids import new_key
 from shared.process import OK, TEMPORARY, USAGE
 from shared.settings import AwsSettings
 
-TABLES = (identity.ACCOUNTS, identity.IDENTITIES, identity.SESSIONS, player_data.RECORDS)
+TABLES = (
+    identity.ACCOUNTS,
+    identity.IDENTITIES,
+    identity.SESSIONS,
+    player_data.RECORDS,
+    player_data.RECORD_VERSIONS,
+)
 # A secret without a first value is filled by the service that owns it.
 SECRETS: Mapping[str, Callable[[], str] | None] = {
     "key-ring": None,
