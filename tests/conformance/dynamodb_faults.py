@@ -18,7 +18,7 @@ from services.identity.adapters.dynamodb import (
     DynamoSessionStore,
 )
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
-from services.player_data.models import LARGEST_PAGE, LARGEST_VALUE, Precondition, RecordKey
+from services.player_data.models import LARGEST_PAGE, LARGEST_VALUE, Precondition, Record, RecordKey
 from shared import errors
 from shared.aws import Client
 from shared.dynamodb import create_table
@@ -172,6 +172,30 @@ class DynamoFaults(OnDynamo):
             with pytest.raises(errors.VersionConflict):
                 await put(store, precondition=Precondition.ABSENT)
         assert Counter(attempts) == {"UpdateItem": 6}  # each sent twice
+
+    async def test_of_parallel_writes_of_several_processes_none_is_missing_in_the_history(
+        self, endpoint: str, dynamodb: Client
+    ) -> None:
+        """Some may give up; what was acknowledged is there, once, and nothing besides."""
+        prefix = await new_tables(dynamodb, *TABLES)
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(client("dynamodb", endpoint)) for _ in range(4)
+            ]
+            stores = [DynamoRecordStore(one, prefix) for one in clients]
+            outcomes = await asyncio.gather(
+                *(put(stores[n % 4], value=str(n), keep=40) for n in range(32)),
+                *(delete(stores[n % 4], keep=40) for n in range(4)),
+                return_exceptions=True,
+            )
+        written = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+        failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        assert all(isinstance(outcome, errors.Unavailable) for outcome in failed)
+        assert len(written) > 16
+        store = DynamoRecordStore(dynamodb, prefix)
+        current = await store.get(KEY)
+        newest_first = sorted(written, key=lambda record: record.version, reverse=True)
+        assert await store.versions(KEY) == [one for one in newest_first if one != current]
 
     async def test_what_is_larger_than_an_item_can_be_is_too_large_and_changes_nothing(
         self,

@@ -73,8 +73,8 @@ async def test_with_a_fifth_of_all_calls_throttled_nearly_all_requests_succeed(
 async def test_writes_whose_replies_are_dropped_happen_exactly_once(
     store: DynamoRecordStore, faulty: FaultyAws
 ) -> None:
-    """Blind, conditional and deleting writes, every third reply lost; a model keeps count."""
-    faulty.plan = lambda number: Fault.DROP_REPLY if number % 3 == 0 else None
+    """Blind, conditional and deleting writes, every seventh reply lost; a model keeps count."""
+    faulty.plan = lambda number: Fault.DROP_REPLY if number % 7 == 0 else None
     versions: dict[int, int] = {}
     values: dict[int, str | None] = {}
     for step in range(45):
