@@ -292,6 +292,22 @@ class AmbiguousWrites(OnDynamo):
         await put(plain, value='"mine"', now=T2)
         await _same(other, plain)
 
+    async def test_a_copy_that_comes_late_pushes_nothing_newer_out_of_its_slot(
+        self, dynamodb: Client, prefix: str
+    ) -> None:
+        twice = SentTwice(dynamodb, among=["put_item"])
+        store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
+        seen = await put(other, keep=1)
+
+        async def write_again() -> None:
+            for _ in range(3):
+                await put(other, keep=1)
+
+        twice.meanwhile = write_again
+        with pytest.raises(errors.VersionConflict):
+            await put(store, precondition=Precondition.at(seen.version), keep=1)
+        assert await numbers(other) == [3]
+
     @pytest.mark.parametrize("others", OTHERS)
     @pytest.mark.parametrize("state", list(STATES))
     async def test_a_blind_write_that_others_came_before_happens_after_them(
