@@ -27,6 +27,7 @@ TABLES = (
     identity.IDENTITIES,
     identity.SESSIONS,
     player_data.RECORDS,
+    player_data.RECORD_VERSIONS,
 )
 # A secret without a first value is filled by the service that owns it.
 SECRETS: Mapping[str, Callable[[], str] | None] = {

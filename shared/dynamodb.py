@@ -9,6 +9,7 @@ Expressions are written with `#name` for the attribute `name`, so no name is a r
 """
 
 import asyncio
+import contextlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -108,6 +109,21 @@ class Table:
             "ExpressionAttributeNames": _names(condition),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+
+    async def put_newer(self, item: Item, *, by: str) -> None:
+        """Put an item where there is none, or one whose number `by` is smaller; or leave it.
+
+        Doing so twice is doing so once, so it needs no operation id.
+        """
+        condition = f"attribute_not_exists(#{by}) OR #{by} < :new"
+        with contextlib.suppress(ConditionFailed):
+            await self._call(
+                "put_item",
+                Item=item,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=_names(condition),
+                ExpressionAttributeValues={":new": item[by]},
+            )
 
     async def update(
         self,

@@ -17,7 +17,7 @@ from services.identity.adapters.dynamodb import (
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
+from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore
 from shared.aws import Client
 from shared.clock import to_seconds
 from shared.dynamodb import binary, number
@@ -29,6 +29,7 @@ from tests.conformance.records_model import RecordStoreMachine
 from tests.conformance.sessions import SessionStoreContract
 from tests.support.aws import EventuallyConsistent, client, new_tables
 
+TABLES = (RECORDS, RECORD_VERSIONS)
 FEW = settings(max_examples=8, stateful_step_count=40, deadline=None)
 
 
@@ -92,13 +93,13 @@ class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
 class DynamoRecordStoreTests(OnDynamo, RecordStoreContract):
     @pytest.fixture
     async def store(self, dynamodb: Client) -> DynamoRecordStore:
-        return DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+        return DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))
 
     def test_it_answers_as_a_dict_would(self, endpoint: str) -> None:
         @contextlib.asynccontextmanager
         async def open_store() -> AsyncIterator[DynamoRecordStore]:
             async with client("dynamodb", endpoint) as opened:
-                yield DynamoRecordStore(opened, await new_tables(opened, RECORDS))
+                yield DynamoRecordStore(opened, await new_tables(opened, *TABLES))
 
         class Machine(RecordStoreMachine):
             def __init__(self) -> None:

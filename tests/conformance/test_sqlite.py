@@ -21,7 +21,7 @@ from shared.sqlite import Database
 from tests.conformance.accounts import AccountStoreContract
 from tests.conformance.idempotency import DAY, FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
-from tests.conformance.records import RecordStoreContract
+from tests.conformance.records import KEY, RecordStoreContract, put
 from tests.conformance.sessions import SessionStoreContract
 
 
@@ -94,3 +94,22 @@ class TestSqliteRecordStore(RecordStoreContract):
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteRecordStore]:
         async with opened(tmp_path / "player_data.db", PLAYER_DATA) as database:
             yield SqliteRecordStore(database)
+
+    async def test_a_database_from_before_there_was_a_history_gets_one(
+        self, tmp_path: Path
+    ) -> None:
+        def fill(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO records (player, collection, key, version, created_at, updated_at,"
+                " value) VALUES (?, ?, ?, 7, 1000, 2000, '\"old\"')",
+                (KEY.player, KEY.collection, KEY.key),
+            )
+
+        async with opened(tmp_path / "old.db", PLAYER_DATA[:2]) as database:
+            await database.write(fill)
+        async with opened(tmp_path / "old.db", PLAYER_DATA) as database:
+            store = SqliteRecordStore(database)
+            old = await store.get(KEY)
+            assert await store.versions(KEY) == []
+            assert (await put(store)).version == 8
+            assert await store.versions(KEY) == [old]
