@@ -17,13 +17,17 @@ from shared.http.app import new_app
 from shared.http.server import serve
 from shared.ids import jitter
 from shared.keys.stores import open_key_stores
+from shared.start_check import StartCheck
 
 _LARGEST_BODY = 64 * 1024
+_FIRST_TICK_POLL = 0.5
 
 
 @contextlib.asynccontextmanager
-async def open_rotator(settings: Settings, clock: Clock) -> AsyncIterator[Rotator]:
-    async with open_key_stores(settings.server, settings.caches) as keys:
+async def open_rotator(
+    settings: Settings, clock: Clock, check: StartCheck
+) -> AsyncIterator[Rotator]:
+    async with open_key_stores(settings.server, settings.caches, check, writing=True) as keys:
         yield Rotator(keys.ring, keys.public, settings.policy, clock)
 
 
@@ -36,21 +40,31 @@ def create_app(settings: Settings, rotator: Rotator, clock: Clock) -> web.Applic
 
 
 async def run(settings: Settings) -> None:
+    check = StartCheck()
+
+    async def tick() -> None:
+        if not check.not_ready():
+            await rotator.tick()
+
     def delay() -> float:
-        return settings.rotation_interval.total_seconds() * jitter(0.1)
+        interval = settings.rotation_interval.total_seconds() * jitter(0.1)
+        return _FIRST_TICK_POLL if check.not_ready() else interval
 
     clock = SystemClock()
     async with (
-        open_rotator(settings, clock) as rotator,
-        repeating("rotation", rotator.tick, delay),
+        open_rotator(settings, clock, check) as rotator,
+        check.passing(),
+        repeating("rotation", tick, delay),
     ):
         app = create_app(settings, rotator, clock)
         # The loop turns whether ready or not: identity's first key, and so the first JWK Set,
         # must come from here. Ready means that operators are served, too.
-        await serve(app, settings.server, ready=[app[JWKS_CLIENT].not_ready])
+        await serve(app, settings.server, ready=[check.not_ready, app[JWKS_CLIENT].not_ready])
 
 
 async def run_once(settings: Settings) -> None:
     """One pass, for a CronJob or a scheduled task. Raises Unavailable: try again."""
-    async with open_rotator(settings, SystemClock()) as rotator:
+    check = StartCheck()
+    async with open_rotator(settings, SystemClock(), check) as rotator:
+        await check.look()
         await rotator.tick()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from shared.keys.adapters.files import FileJwkSetStore, FileKeyRingStore
 from shared.keys.ports import JwkSetStore, KeyRingStore
 from shared.settings import CacheSettings, ServerSettings
+from shared.start_check import StartCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,9 @@ class KeyStores:
 
 @contextlib.asynccontextmanager
 async def open_key_stores(
-    server: ServerSettings, caches: CacheSettings
+    server: ServerSettings, caches: CacheSettings, check: StartCheck, *, writing: bool = False
 ) -> AsyncIterator[KeyStores]:
+    """`check` learns what reading them needs, and with `writing` what that needs."""
     if server.aws is None:
         directory = server.data_dir / "keys"
         yield KeyStores(FileKeyRingStore(directory), FileJwkSetStore(directory))
@@ -29,7 +31,8 @@ async def open_key_stores(
     from shared.keys.adapters.secretsmanager import SecretsManagerKeyRingStore  # noqa: PLC0415
 
     async with aws.client("secretsmanager") as secrets, aws.client("s3") as s3:
-        yield KeyStores(
-            SecretsManagerKeyRingStore(secrets, server.aws.secret("key-ring")),
-            S3JwkSetStore(s3, server.aws.jwks_bucket, max_age=caches.jwks_max_age_seconds),
-        )
+        ring = SecretsManagerKeyRingStore(secrets, server.aws.secret("key-ring"))
+        public = S3JwkSetStore(s3, server.aws.jwks_bucket, max_age=caches.jwks_max_age_seconds)
+        check.add(ring.probes(writing=writing))
+        check.add(public.probes(writing=writing))
+        yield KeyStores(ring, public)

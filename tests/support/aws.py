@@ -35,6 +35,18 @@ async def client(service: str, endpoint: str) -> AsyncIterator[Client]:
         yield opened
 
 
+def environ(endpoint: str) -> dict[str, str]:
+    """What a process needs that keeps everything in AWS, for which `endpoint` stands in."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "PLAYMESH_BACKEND": "aws",
+        "PLAYMESH_JWKS_BUCKET": "playmesh-test",
+    }
+
+
 _NOTHING: Mapping[str, Mapping[str, Any]] = {"get_item": {}, "query": {"Items": []}}
 
 

@@ -26,6 +26,7 @@ ACCOUNTS = TableDefinition(
         "AttributeDefinitions": [{"AttributeName": "user_id", "AttributeType": "S"}],
         "BillingMode": "PAY_PER_REQUEST",
     },
+    operations=("get_item", "put_item"),
 )
 
 IDENTITIES = TableDefinition(
@@ -35,6 +36,7 @@ IDENTITIES = TableDefinition(
         "AttributeDefinitions": [{"AttributeName": "identity", "AttributeType": "S"}],
         "BillingMode": "PAY_PER_REQUEST",
     },
+    operations=("get_item", "put_item"),
 )
 
 SESSIONS = TableDefinition(

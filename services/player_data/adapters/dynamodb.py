@@ -43,6 +43,7 @@ RECORDS = TableDefinition(
         ],
         "BillingMode": "PAY_PER_REQUEST",
     },
+    operations=("get_item", "update_item", "query"),
 )
 
 _HIGHEST = "\U0010ffff"
