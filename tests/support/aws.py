@@ -21,6 +21,9 @@ from shared.ids import new_id
 DYNAMODB_LOCAL = os.environ.get("PLAYMESH_DYNAMODB_LOCAL")  # noqa: TID251 - of tests only
 """The folder of DynamoDB Local, where its tests are wanted."""
 
+REAL_ACCOUNT = os.environ.get("PLAYMESH_TEST_AWS") == "1"  # noqa: TID251 - of tests only
+"""Whether the tests are wanted that make and remove things in a real account."""
+
 
 @contextlib.asynccontextmanager
 async def client(service: str, endpoint: str) -> AsyncIterator[Client]:
