@@ -86,7 +86,7 @@ async def test_what_trying_again_will_not_help_is_one_line(error: Exception, tol
     [
         refusal("ThrottlingException"),
         refusal("ProvisionedThroughputExceededException"),
-        refusal("TooManyRequestsException", status=429),
+        refusal("TooMany", status=429),
         refusal("InternalServerError", status=500),
         refusal("SlowDown", status=503),
         refusal("ServiceUnavailable", status=503, operation="AssumeRoleWithWebIdentity"),

@@ -80,8 +80,11 @@ async def test_a_fault_after_the_bad_weather_ends_the_block() -> None:
             probe.error = StartError("missing")
             await asyncio.Event().wait()
 
+    serving = asyncio.create_task(serve())
+    await asyncio.wait({serving}, timeout=10)
+    assert serving.done()
     with pytest.raises(StartError, match="missing"):
-        await asyncio.wait_for(serve(), 10)
+        await serving
 
 
 async def test_an_error_of_the_block_is_the_one_that_is_told() -> None:
