@@ -69,11 +69,13 @@ async def counting(endpoint: str) -> AsyncIterator[tuple[Counting, str]]:
 
 
 async def measure(endpoint: str) -> None:
-    clock = SystemClock()
+    clock, key = SystemClock(), new_key()
     async with counting(endpoint) as (client, prefix):
         accounts = Accounts(identity.DynamoAccountStore(client, prefix), clock)
         identities = identity.DynamoIdentityStore(client, prefix)
-        idempotency = Idempotency(identity.DynamoIdempotencyStore(client, prefix), new_key(), clock)
+        idempotency = Idempotency(
+            identity.DynamoIdempotencyStore(client, prefix), lambda: key, clock
+        )
         sessions = identity.DynamoSessionStore(client, prefix)
         records = Records(player_data.DynamoRecordStore(client, prefix), clock)
 

@@ -21,7 +21,7 @@ from services.identity.handlers import routes
 from services.identity.idempotency import Idempotency
 from services.identity.logins import Logins
 from services.identity.ports import AccountStore, IdempotencyStore, SessionStore
-from services.identity.refresh_tokens import RefreshTokens
+from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
@@ -36,6 +36,7 @@ from shared.keys.signer import Signer, SignerPolicy
 from shared.keys.stores import KeyStores, open_key_stores
 from shared.settings import ServerSettings
 from shared.sqlite import Database
+from shared.start_check import StartCheck
 
 _LARGEST_BODY = 64 * 1024
 _FIRST_KEY_POLL = 0.2
@@ -47,40 +48,52 @@ class Stores:
     idempotency: IdempotencyStore
     sessions: SessionStore
     service_clients: ServiceClientStore
-    refresh_key: bytes = field(repr=False)
+    refresh_key: RefreshKey = field(repr=False)
 
 
 @contextlib.asynccontextmanager
-async def open_stores(server: ServerSettings) -> AsyncIterator[Stores]:
-    """Raises Unavailable where a store cannot be used."""
+async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterator[Stores]:
+    """Raises Unavailable where a file cannot be used; `check` learns what AWS must have."""
     if server.aws is None:
         database = Database(server.data_dir / "identity.db", MIGRATIONS)
         await database.open()
         service_clients = FileServiceClientStore(server.data_dir / "secrets")
         await service_clients.create_if_missing()
+        key = await files.load_refresh_key(server.data_dir / "secrets")
         yield Stores(
             SqliteAccountStore(database),
             SqliteIdempotencyStore(database),
             SqliteSessionStore(database),
             service_clients,
-            await files.load_refresh_key(server.data_dir / "secrets"),
+            lambda: key,
         )
         await database.close()
         return
     # Imported here: where nothing is kept in AWS, its libraries need not be installed.
     from services.identity.adapters import dynamodb, secretsmanager  # noqa: PLC0415
     from shared import aws  # noqa: PLC0415
+    from shared.dynamodb import probes  # noqa: PLC0415
 
     names = server.aws
     async with aws.client("dynamodb") as tables, aws.client("secretsmanager") as secrets:
+        service_clients_secret = secretsmanager.SecretsManagerServiceClientStore(
+            secrets, names.secret("service-clients")
+        )
+        refresh_key = secretsmanager.SecretsManagerRefreshKey(secrets, names.secret("refresh-key"))
+        definitions = (
+            dynamodb.ACCOUNTS,
+            dynamodb.IDEMPOTENCY,
+            dynamodb.IDENTITIES,
+            dynamodb.SESSIONS,
+        )
+        check.add(probes(tables, names.table_prefix, *definitions))
+        check.add([service_clients_secret.probe, refresh_key.load])
         yield Stores(
             dynamodb.DynamoAccountStore(tables, names.table_prefix),
             dynamodb.DynamoIdempotencyStore(tables, names.table_prefix),
             dynamodb.DynamoSessionStore(tables, names.table_prefix),
-            secretsmanager.SecretsManagerServiceClientStore(
-                secrets, names.secret("service-clients")
-            ),
-            await secretsmanager.load_refresh_key(secrets, names.secret("refresh-key")),
+            service_clients_secret,
+            refresh_key,
         )
 
 
@@ -125,17 +138,24 @@ def new_signer(settings: Settings, keys: KeyStores, clock: Clock) -> Signer:
 
 
 async def run(settings: Settings) -> None:
+    check = StartCheck()
     async with (
-        open_stores(settings.server) as stores,
-        open_key_stores(settings.server, settings.caches) as keys,
+        open_stores(settings.server, check) as stores,
+        open_key_stores(settings.server, settings.caches, check) as keys,
+        check.passing(),
     ):
         clock = SystemClock()
         signer = new_signer(settings, keys, clock)
+
+        async def refresh() -> None:
+            # Without a signing key no login begins, so none gets stuck on what is not there yet.
+            if not check.not_ready():
+                await signer.refresh()
 
         def delay() -> float:
             refresh = settings.caches.key_refresh.total_seconds()
             return _FIRST_KEY_POLL if signer.not_ready() else refresh
 
-        async with repeating("signer.refresh", signer.refresh, delay):
+        async with repeating("signer.refresh", refresh, delay):
             app = create_app(settings, stores, signer, clock)
-            await serve(app, settings.server, ready=[signer.not_ready])
+            await serve(app, settings.server, ready=[check.not_ready, signer.not_ready])

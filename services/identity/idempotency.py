@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from services.identity.models import IdempotencyRecord
 from services.identity.ports import IdempotencyStore
+from services.identity.refresh_tokens import RefreshKey
 from shared import errors
 from shared.clock import Clock
 from shared.ids import digest
@@ -29,9 +30,9 @@ class KeyedRequest:
 
 
 class Idempotency:
-    """`key` is 256 random bits, those of the refresh tokens: no tag of theirs is one of these."""
+    """`key` is that of the refresh tokens: no tag of theirs is one of these."""
 
-    def __init__(self, store: IdempotencyStore, key: bytes, clock: Clock) -> None:
+    def __init__(self, store: IdempotencyStore, key: RefreshKey, clock: Clock) -> None:
         self._store = store
         self._key = key
         self._clock = clock
@@ -60,4 +61,4 @@ class Idempotency:
 
     def _tag(self, *content: str) -> bytes:
         # What the client has chosen comes last, so no two contents are joined to the same text.
-        return hmac.digest(self._key, "\0".join(content).encode(), hashlib.sha256)
+        return hmac.digest(self._key(), "\0".join(content).encode(), hashlib.sha256)

@@ -8,6 +8,7 @@ from shared.keys.adapters import files
 from shared.keys.adapters.files import FileKeyRingStore, FilePublicDocumentStore
 from shared.keys.ports import KeyRingStore, PublicDocumentStore
 from shared.settings import CacheSettings, ServerSettings
+from shared.start_check import StartCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,9 @@ class KeyStores:
 
 @contextlib.asynccontextmanager
 async def open_key_stores(
-    server: ServerSettings, caches: CacheSettings
+    server: ServerSettings, caches: CacheSettings, check: StartCheck, *, writing: bool = False
 ) -> AsyncIterator[KeyStores]:
+    """`check` learns what reading them needs, and with `writing` what that needs."""
     if server.aws is None:
         directory = server.data_dir / "keys"
         yield KeyStores(
@@ -37,13 +39,15 @@ async def open_key_stores(
 
     async with aws.client("secretsmanager") as secrets, aws.client("s3") as objects:
 
-        def document(key: str) -> PublicDocumentStore:
+        def document(key: str) -> s3.S3PublicDocumentStore:
             return s3.S3PublicDocumentStore(
                 objects, names.jwks_bucket, key, max_age=caches.jwks_max_age_seconds
             )
 
-        yield KeyStores(
-            SecretsManagerKeyRingStore(secrets, names.secret("key-ring")),
-            document(s3.JWK_SET),
-            document(s3.OPENID_CONFIGURATION),
-        )
+        ring = SecretsManagerKeyRingStore(secrets, names.secret("key-ring"))
+        jwk_set, configuration = document(s3.JWK_SET), document(s3.OPENID_CONFIGURATION)
+        check.add(ring.probes(writing=writing))
+        check.add(jwk_set.probes(writing=writing))
+        if writing:
+            check.add(configuration.probes(writing=True))
+        yield KeyStores(ring, jwk_set, configuration)

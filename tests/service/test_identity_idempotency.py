@@ -19,6 +19,7 @@ from services.identity.settings import Settings
 from shared import errors
 from shared.ids import digest
 from shared.keys.stores import open_key_stores
+from shared.start_check import StartCheck
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
@@ -329,8 +330,8 @@ async def crashing(
     environ = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_ISSUER": ISSUER}
     settings = Settings.from_env(environ)
     async with (
-        open_stores(settings.server) as stores,
-        open_key_stores(settings.server, settings.caches) as keys,
+        open_stores(settings.server, StartCheck()) as stores,
+        open_key_stores(settings.server, settings.caches, StartCheck()) as keys,
     ):
         signer = new_signer(settings, keys, clock)
         await signer.refresh()

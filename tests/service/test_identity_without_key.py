@@ -13,6 +13,7 @@ from services.identity.app import create_app, new_signer, open_stores
 from services.identity.settings import Settings
 from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
+from shared.start_check import StartCheck
 from tests.service.conftest import QUICK_KEYS
 from tests.service.test_identity_oauth import ROTATE, basic, operator_secret
 from tests.support import apps
@@ -51,8 +52,8 @@ async def _started(
     environ = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_ISSUER": ISSUER}
     settings = Settings.from_env(environ)
     async with (
-        open_stores(settings.server) as stores,
-        open_key_stores(settings.server, settings.caches) as keys,
+        open_stores(settings.server, StartCheck()) as stores,
+        open_key_stores(settings.server, settings.caches, StartCheck()) as keys,
     ):
         signer = new_signer(settings, keys, clock)
         async with (

@@ -6,6 +6,7 @@ import pytest
 
 from services.keyrotator.app import open_rotator
 from services.keyrotator.settings import Settings
+from shared.start_check import StartCheck
 from tests.support import apps
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer
@@ -18,7 +19,7 @@ LEAD = 60 + 300 + 60 + 60
 async def tick(data_dir: Path, clock: ManualClock) -> None:
     """Another rotator on the same store, as the service's own loop is."""
     settings = Settings.from_env({"PLAYMESH_DATA_DIR": str(data_dir)})
-    async with open_rotator(settings, clock) as (rotator, _):
+    async with open_rotator(settings, clock, StartCheck()) as (rotator, _):
         await rotator.tick()
 
 

@@ -32,6 +32,7 @@ ACCOUNTS = TableDefinition(
         "AttributeDefinitions": [{"AttributeName": "user_id", "AttributeType": "S"}],
         "BillingMode": "PAY_PER_REQUEST",
     },
+    operations=("get_item", "put_item"),
 )
 
 IDENTITIES = TableDefinition(
@@ -41,6 +42,7 @@ IDENTITIES = TableDefinition(
         "AttributeDefinitions": [{"AttributeName": "identity", "AttributeType": "S"}],
         "BillingMode": "PAY_PER_REQUEST",
     },
+    operations=("get_item", "put_item"),
 )
 
 SESSIONS = TableDefinition(
@@ -69,6 +71,7 @@ IDEMPOTENCY = TableDefinition(
     },
     # As with sessions: the condition of a claim looks at `valid_until`.
     ttl_attribute="expires_at",
+    operations=("update_item",),
 )
 
 

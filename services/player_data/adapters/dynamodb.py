@@ -53,8 +53,12 @@ _SCHEMA = {
     ],
     "BillingMode": "PAY_PER_REQUEST",
 }
-RECORDS = TableDefinition(name="records", schema=_SCHEMA)
-RECORD_VERSIONS = TableDefinition(name="record-versions", schema=_SCHEMA)
+RECORDS = TableDefinition(
+    name="records", schema=_SCHEMA, operations=("get_item", "update_item", "query")
+)
+RECORD_VERSIONS = TableDefinition(
+    name="record-versions", schema=_SCHEMA, operations=("put_item", "query")
+)
 
 _HIGHEST = "\U0010ffff"
 _EXISTS = "attribute_exists(#value)"

@@ -4,11 +4,17 @@ import asyncio
 
 from shared import errors
 from shared.aws import AwsError, Client, call
+from shared.aws_check import probe
 from shared.keys.ports import PublishedDocument
+from shared.start_check import Probe
 
 JWK_SET = ".well-known/jwks.json"
 OPENID_CONFIGURATION = ".well-known/openid-configuration"
 _READ_WITHIN = 2.0
+_NO_ETAG = '"00000000000000000000000000000000"'
+_REACHED = ("PreconditionFailed", "NoSuchKey")
+# AWS tells only those that there is nothing who may list what there is.
+_NOTE = ", to it or to s3:ListBucket on the bucket, while there is no such object"
 
 
 class S3PublicDocumentStore:
@@ -55,6 +61,22 @@ class S3PublicDocumentStore:
                 raise errors.VersionConflict(f"{self._name} has changed") from None
             return current
         return PublishedDocument(document, stored["ETag"].strip('"'))
+
+    def probes(self, *, writing: bool) -> list[Probe]:
+        operations = ("get_object", "put_object") if writing else ("get_object",)
+        return [
+            probe(
+                self._client,
+                operation,
+                self._name,
+                passes=_REACHED,
+                note=_NOTE if operation == "get_object" else "",
+                Bucket=self._bucket,
+                Key=self._key,
+                IfMatch=_NO_ETAG,  # so nothing is sent and nothing written
+            )
+            for operation in operations
+        ]
 
     @property
     def _name(self) -> str:

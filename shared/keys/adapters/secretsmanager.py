@@ -8,13 +8,21 @@ it says what was due then.
 
 from shared import errors
 from shared.aws import AwsError, Client, call
+from shared.aws_check import probe
 from shared.ids import new_id
 from shared.keys.documents import parse_ring, render_ring
 from shared.keys.models import KeyRing
 from shared.keys.ports import StoredRing
+from shared.start_check import Probe
 
 _CURRENT = "AWSCURRENT"
 _PENDING = "AWSPENDING"
+# Whichever of them a version that does not exist may be; a secret that does not, reading tells.
+_NO_SUCH_VERSION = (
+    "InvalidParameterException",
+    "InvalidRequestException",
+    "ResourceNotFoundException",
+)
 
 
 class SecretsManagerKeyRingStore:
@@ -49,6 +57,30 @@ class SecretsManagerKeyRingStore:
             if await self._current_version() != stored.version:
                 raise errors.VersionConflict("the key ring has changed") from None
         return stored
+
+    def probes(self, *, writing: bool) -> list[Probe]:
+        secret = f"secret {self.secret_id}"
+        reading = probe(
+            self._client,
+            "get_secret_value",
+            secret,
+            # Of a secret that is there and empty, as before the first rotation, AWS tells only in
+            # the message that it is the value that cannot be found.
+            passes=["secret value"],
+            SecretId=self.secret_id,
+        )
+        if not writing:
+            return [reading]
+        moving = probe(
+            self._client,
+            "update_secret_version_stage",
+            secret,
+            passes=_NO_SUCH_VERSION,
+            SecretId=self.secret_id,
+            VersionStage=_PENDING,
+            MoveToVersionId=new_id(),
+        )
+        return [reading, moving]
 
     async def _store(self, stored: StoredRing) -> None:
         try:
