@@ -190,9 +190,10 @@ class Simulation:
         self._is_awake = False
         assert self._public.published
         document = self._public.published.document
-        assert all(identity.jwk_set() == document for identity in self._identities)
         known = parse_jwk_set(document).keys()
-        assert all(verifier.known() == known for verifier in self._verifiers)
+        late = sum(identity.jwk_set() != document for identity in self._identities)
+        late += sum(verifier.known() != known for verifier in self._verifiers)
+        assert not late, f"{late} have not got the set of half an hour ago"
 
     async def _wake_up(self) -> None:
         """Everybody at a random phase of a cache that holds what it held when it fell asleep."""
@@ -268,7 +269,7 @@ class Simulation:
         key_id = self._ring.stored.ring.active.key_id
         self.found.keys[key_id].is_revoked = True
         await self._operate(lambda rotator: rotator.revoke(key_id))
-        assert self.found.keys[key_id].removed == self._time.now
+        assert self.found.keys[key_id].removed == self._time.now, "the revoked key is published"
 
     async def _operate(self, deed: Callable[[Rotator], Awaitable[object]]) -> None:
         """As an operator who asks one rotator after the other until one has answered."""
@@ -411,13 +412,13 @@ class Simulation:
     def _use_stolen(self, key_id: str) -> None:
         """Somebody who has a key that was removed tries it on everybody, until all refuse it."""
         token = self._stolen[key_id].token()
-        until = self._time.now + max(REFUSED_AFTER.values()) + 5 * MINUTE
+        until = self._time.now + max(REFUSED_AFTER.values()) + MINUTE
 
         def try_again(verifier: Verifier, after: float) -> None:
             async def attempt() -> None:
                 is_accepted = await self._is_accepted(verifier, token, key_id)
                 if self._time.now < until:
-                    try_again(verifier, self._dice.uniform(0, 10 if is_accepted else 60))
+                    try_again(verifier, self._dice.uniform(0, 10 if is_accepted else 120))
 
             self._time.after(after, attempt)
 
