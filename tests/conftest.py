@@ -6,13 +6,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 from joserfc.jwk import RSAKey
 
-from tests.support import aws
+from tests.support import aws, figures
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, rsa_key
 
 # How fast a machine is that does other things as well is no property of the code.
 settings.register_profile("playmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("playmesh")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if figures.lines():
+        terminalreporter.section("figures")
+    for line in figures.lines():
+        terminalreporter.line(line)
 
 
 @pytest.fixture
