@@ -69,12 +69,12 @@ async def counting(endpoint: str) -> AsyncIterator[tuple[Counting, str]]:
 
 
 async def measure(endpoint: str) -> None:
-    clock, key = SystemClock(), new_key()
+    clock, secret = SystemClock(), new_key()
     async with counting(endpoint) as (client, prefix):
         accounts = Accounts(identity.DynamoAccountStore(client, prefix), clock)
         identities = identity.DynamoIdentityStore(client, prefix)
         idempotency = Idempotency(
-            identity.DynamoIdempotencyStore(client, prefix), lambda: key, clock
+            identity.DynamoIdempotencyStore(client, prefix), lambda: secret, clock
         )
         sessions = identity.DynamoSessionStore(client, prefix)
         records = Records(player_data.DynamoRecordStore(client, prefix), clock)

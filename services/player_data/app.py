@@ -36,11 +36,11 @@ async def open_records(server: ServerSettings, check: StartCheck) -> AsyncIterat
         await database.close()
         return
     # Imported here: where nothing is kept in AWS, its libraries need not be installed.
-    from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore  # noqa: PLC0415
+    from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore  # noqa: PLC0415
     from shared import aws, dynamodb  # noqa: PLC0415
 
     async with aws.client("dynamodb") as client:
-        check.add(dynamodb.probes(client, server.aws.table_prefix, RECORDS))
+        check.add(dynamodb.probes(client, server.aws.table_prefix, RECORDS, RECORD_VERSIONS))
         yield DynamoRecordStore(client, server.aws.table_prefix)
 
 

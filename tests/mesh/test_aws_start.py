@@ -71,6 +71,7 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
     told(
         await faults("identity", nowhere),
         "table nobody-accounts in eu-west-1 does not exist: make aws-setup",
+        "table nobody-idempotency in eu-west-1 does not exist",
         "table nobody-identities in eu-west-1 does not exist",
         "table nobody-sessions in eu-west-1 does not exist",
         "secret nobody/service-clients in eu-west-1 does not exist",
@@ -82,8 +83,13 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
         await faults("keyrotator", nowhere),
         "secret nobody/key-ring in eu-west-1 does not exist",
         "s3://nobody/.well-known/jwks.json in eu-west-1 does not exist",
+        "s3://nobody/.well-known/openid-configuration in eu-west-1 does not exist",
     )
-    told(await faults("player_data", nowhere), "table nobody-records in eu-west-1 does not exist")
+    told(
+        await faults("player_data", nowhere),
+        "table nobody-records in eu-west-1 does not exist",
+        "table nobody-record-versions in eu-west-1 does not exist",
+    )
 
 
 async def test_one_pass_of_keyrotator_names_it_as_well(environ: dict[str, str]) -> None:
@@ -97,6 +103,7 @@ async def test_in_the_wrong_region_the_region_is_named(environ: dict[str, str]) 
         await faults("player_data", elsewhere),
         "table playmesh-records in eu-central-1 does not exist: make aws-setup makes it, or"
         " AWS_REGION is the wrong one",
+        "table playmesh-record-versions in eu-central-1 does not exist",
     )
 
 
@@ -122,6 +129,7 @@ async def test_every_permission_that_is_denied_is_named(
         await faults("identity", environ),
         f"dynamodb:GetItem on table playmesh-accounts {place} (not dynamodb:GetItem)",
         f"dynamodb:PutItem on table playmesh-accounts {place}",
+        f"dynamodb:UpdateItem on table playmesh-idempotency {place}",
         f"dynamodb:GetItem on table playmesh-identities {place}",
         f"dynamodb:PutItem on table playmesh-identities {place}",
         f"dynamodb:GetItem on table playmesh-sessions {place}",
@@ -139,12 +147,16 @@ async def test_every_permission_that_is_denied_is_named(
         f"secretsmanager:UpdateSecretVersionStage on secret playmesh/key-ring {place}",
         f"s3:GetObject on s3://playmesh-test/.well-known/jwks.json {place}",
         f"s3:PutObject on s3://playmesh-test/.well-known/jwks.json {place}",
+        f"s3:GetObject on s3://playmesh-test/.well-known/openid-configuration {place}",
+        f"s3:PutObject on s3://playmesh-test/.well-known/openid-configuration {place}",
     )
     told(
         await faults("player_data", environ),
         f"dynamodb:GetItem on table playmesh-records {place}",
         f"dynamodb:UpdateItem on table playmesh-records {place}",
         f"dynamodb:Query on table playmesh-records {place}",
+        f"dynamodb:PutItem on table playmesh-record-versions {place}",
+        f"dynamodb:Query on table playmesh-record-versions {place}",
     )
 
 
