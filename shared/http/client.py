@@ -29,10 +29,10 @@ def is_tamper_proof(url: str) -> bool:
     return parsed.scheme == "https" and bool(parsed.host)
 
 
-def new_session() -> aiohttp.ClientSession:
+def new_session(timeout: aiohttp.ClientTimeout = _TIMEOUT) -> aiohttp.ClientSession:
     """No cookies, no proxy from the environment."""
     return aiohttp.ClientSession(
-        timeout=_TIMEOUT,
+        timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,

@@ -405,7 +405,7 @@ async def test_a_redirect_is_not_followed(
 async def test_an_issuer_that_hangs_is_given_up(issuer: Issuer, clock: ManualClock) -> None:
     issuer.gate = asyncio.Event()
     timeout = aiohttp.ClientTimeout(total=0.05)
-    async with issuer.serving() as url, aiohttp.ClientSession(timeout=timeout) as impatient:
+    async with issuer.serving() as url, new_session(timeout) as impatient:
         client = JwksClient(
             lambda: fetch(impatient, url, largest=LARGEST_DOCUMENT), ttl=TTL, clock=clock
         )
