@@ -196,6 +196,19 @@ async def test_a_minute_of_tampered_tokens_that_were_good_costs_no_fetch(
     assert attacked.attempts == 0
 
 
+# A key that is taken back
+
+
+async def test_a_remembered_token_falls_with_its_key(
+    attacked: Attacked, issuer: Issuer, clock: ManualClock
+) -> None:
+    await attacked.warm()
+    issuer.published = [ec_key("key-2")]
+    clock.advance(TTL)
+    await attacked.client.tick()
+    assert await attacked.players() == {401}
+
+
 # Outages
 
 

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from shared import errors
 from shared.auth.jwk_set import LARGEST_DOCUMENT
 from shared.auth.jwks_client import Fetch, JwksClient
+from shared.clock import SystemClock
 from shared.http.client import Document, fetch, is_tamper_proof, new_session
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, ec_key
@@ -542,6 +543,25 @@ async def test_while_it_runs_the_set_is_fetched_without_being_asked_for(
         await fetched.wait()
         assert await client.key("key-1")
     assert issuer.requests == 1
+
+
+async def test_while_it_runs_the_set_follows_the_issuer_without_being_asked_for(
+    issuer: Issuer, fetch_set: Fetch
+) -> None:
+    fetched: asyncio.Queue[None] = asyncio.Queue()
+
+    async def fetch_and_tell() -> Document:
+        fetched.put_nowait(None)
+        return await fetch_set()
+
+    client = JwksClient(fetch_and_tell, ttl=0.01, clock=SystemClock())
+    async with client.running():
+        assert await client.key("key-1")
+        issuer.published = [ec_key("key-2")]
+        for _ in range(3):  # the second begins after the change, and has ended at the third
+            await fetched.get()
+        assert await client.key("key-2")
+        assert await client.key("key-1") is None
 
 
 async def test_it_stops_although_a_fetch_is_under_way(
