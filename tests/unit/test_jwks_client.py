@@ -403,6 +403,24 @@ async def test_a_redirect_is_not_followed(
     assert issuer.requests == 0
 
 
+async def test_an_answer_without_an_end_is_read_no_further_than_allowed(
+    session: aiohttp.ClientSession,
+) -> None:
+    async def pour(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(b" " * 1000)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", pour)
+    async with serving(app) as url:
+        with pytest.raises(errors.Unavailable, match="more than 2000 bytes"):
+            await fetch(session, url, largest=2000)
+
+
 async def test_an_issuer_that_hangs_is_given_up(issuer: Issuer, clock: ManualClock) -> None:
     issuer.gate = asyncio.Event()
     timeout = aiohttp.ClientTimeout(total=0.05)
