@@ -54,6 +54,9 @@ class Env:
             return default
         return value
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        return self.choice(name, "true" if default else "false", ("true", "false")) == "true"
+
     def integer(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
         text = self.text(name, str(default))
         if not re.fullmatch(r"[0-9]{1,12}", text) or not minimum <= int(text) <= maximum:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shared.env import Env
+from shared.http.client import is_tamper_proof
 
 _SECOND = timedelta(seconds=1)
 _HOUR = timedelta(hours=1)
@@ -64,10 +65,14 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrustSettings:
-    """Whose tokens are trusted, and where the keys to verify them are fetched."""
+    """Whose tokens are trusted, and where the keys to verify them are fetched.
+
+    `allow_http`: the operator trusts the network on which keys come over plain http.
+    """
 
     issuer: str
     jwks_url: str
+    allow_http: bool
     audience: str
     access_token_ttl: timedelta
     jwks_ttl: timedelta
@@ -75,9 +80,18 @@ class TrustSettings:
     @classmethod
     def read(cls, env: Env) -> "TrustSettings":
         issuer = env.url("ISSUER", "http://127.0.0.1:8080")
+        jwks_url = env.url("JWKS_URL", f"{issuer}/.well-known/jwks.json")
+        allow_http = env.flag("JWKS_ALLOW_HTTP", default=False)
+        if not allow_http and not is_tamper_proof(jwks_url):
+            env.fault(
+                "JWKS_URL",
+                "must be https, or http to this machine (it follows from ISSUER if not set);"
+                f" {env.prefix}JWKS_ALLOW_HTTP=true says that the network between is trusted",
+            )
         return cls(
             issuer=issuer,
-            jwks_url=env.url("JWKS_URL", f"{issuer}/.well-known/jwks.json"),
+            jwks_url=jwks_url,
+            allow_http=allow_http,
             audience=env.text("AUDIENCE", "gamebackend"),
             access_token_ttl=env.duration(
                 "ACCESS_TOKEN_TTL", timedelta(seconds=900), minimum=60 * _SECOND, maximum=_HOUR

@@ -7,6 +7,7 @@ fetch keeps what is there and backs off; many callers share one fetch.
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import structlog
@@ -21,7 +22,12 @@ from shared.ids import jitter
 
 _log = structlog.get_logger()
 _FETCHES = Counter("playmesh_jwks_fetches", "Fetches of the JWK Set.", ("reason", "outcome"))
+_REFUSED = Counter(
+    "playmesh_jwks_refused_lookups",
+    "Look-ups of a key that caused no fetch, because the last one was too short ago.",
+)
 _LAST_SUCCESS = Gauge("playmesh_jwks_last_success_timestamp_seconds", "When the set last came.")
+_AGE = Gauge("playmesh_jwks_age_seconds", "Age of the set in use; infinite before the first.")
 
 _COOL_DOWN = 30.0
 _SHORTEST_TTL = 1.0
@@ -29,13 +35,14 @@ _HARD_LIMIT = 4 * 3600.0
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _REFRESH_AHEAD = 0.8
 _JITTER = 0.1
+_MOST_WAITING = 64
 _WORRYING = 3
 
 Fetch = Callable[[], Awaitable[Document]]
 
 
 class JwksClient:
-    """`fetch` answers the document or raises Unavailable.
+    """`fetch` answers the document or raises Unavailable, within a time that a request can wait.
 
     A set is refreshed after `ttl` seconds, sooner where the issuer says that it may be kept for
     less: so a mesh that rotates fast is followed by verifiers that know nothing of it. A set
@@ -46,74 +53,106 @@ class JwksClient:
     def __init__(self, fetch: Fetch, *, ttl: float, clock: Clock) -> None:
         self._fetch = fetch
         self._longest_ttl = ttl
-        self._ttl = ttl
         self._clock = clock
         self._keys: Mapping[str, VerificationKey] = {}
         self._fetched_at: float | None = None
-        self._attempted_at: float | None = None
         self._failures = 0
+        self._refresh_at = 0.0  # when the loop fetches
+        self._ask_at = 0.0  # when a request that needs another set may cause a fetch
         self._in_flight: asyncio.Task[bool] | None = None
+        self._waiting = 0
 
     async def key(self, key_id: str) -> VerificationKey | None:
-        """None where the issuer has no such key; Unavailable where we cannot know."""
+        """None where the issuer has no such key; Unavailable where we cannot know.
+
+        A caller waits for one fetch at most, and for none where the key is known.
+        """
         if not is_key_id(key_id):
             return None
         if not self._is_usable():
-            if self._may_attempt(self._back_off()):
-                await self.refresh("initial")
-            if not self._is_usable():
-                raise errors.Unavailable("the issuer's keys are not known yet")
+            await self._ask("initial")
+        elif key_id not in self._keys:
+            # While the issuer hangs these would wait in such numbers that nobody else is served.
+            if self._waiting >= _MOST_WAITING:
+                raise errors.Unavailable("too many requests wait for the issuer's keys")
+            await self._ask("unknown_key")
+        if not self._is_usable():
+            raise self._unavailable("the issuer's keys are not known yet")
         found = self._keys.get(key_id)
-        if found is None and self._may_attempt(max(_COOL_DOWN, self._back_off())):
-            await self.refresh("unknown_key")
-            found = self._keys.get(key_id)
+        if found is None and self._failures:
+            raise self._unavailable("the issuer cannot be asked for that key")
         return found
 
     async def refresh(self, reason: str = "ttl") -> bool:
         """Fetch now, or join the fetch that is under way. True when a good set came.
 
-        The fetch survives its first caller: cancelling one request does not fail the others.
+        The fetch survives its callers: cancelling one request does not fail the others. And since
+        there is never a second one, no late reply can overwrite a newer set.
         """
         if self._in_flight is None:
             self._in_flight = asyncio.create_task(self._refresh(reason))
             self._in_flight.add_done_callback(self._landed)
-        return await asyncio.shield(self._in_flight)
+        fetch = self._in_flight
+        await asyncio.wait((fetch,))
+        return not fetch.cancelled() and fetch.result()
 
     def not_ready(self) -> str | None:
         return None if self._is_usable() else "no JWK Set has been fetched yet"
 
     def delay(self) -> float:
         """Seconds until the next refresh is due."""
-        if self._failures or self._fetched_at is None:
-            return self._back_off() * jitter(_JITTER)
-        age = self._clock.monotonic() - self._fetched_at
-        return max(0.0, self._ttl * _REFRESH_AHEAD * jitter(_JITTER) - age)
+        return max(0.0, self._refresh_at - self._clock.monotonic())
+
+    def age(self) -> float:
+        """Seconds since the set in use was asked for; infinite where there is none."""
+        if self._fetched_at is None:
+            return math.inf
+        return self._clock.monotonic() - self._fetched_at
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the set fresh in the background."""
-        async with repeating("jwks.refresh", self._keep_fresh, self.delay):
-            yield
-        if self._in_flight is not None:
-            self._in_flight.cancel()
+        _AGE.set_function(self.age)
+        try:
+            async with repeating("jwks.refresh", self.tick, self.delay):
+                yield
+        finally:
+            if self._in_flight is not None:
+                self._in_flight.cancel()
+                await asyncio.wait((self._in_flight,))
 
-    async def _keep_fresh(self) -> None:
-        await self.refresh("initial" if self._fetched_at is None else "ttl")
+    async def tick(self) -> None:
+        """Refresh if it is due: a request may have been faster than the loop."""
+        if not self.delay():
+            await self.refresh("initial" if self._fetched_at is None else "ttl")
+
+    async def _ask(self, reason: str) -> None:
+        if self._in_flight is None and self._clock.monotonic() < self._ask_at:
+            _REFUSED.inc()
+            return
+        self._waiting += 1
+        try:
+            await self.refresh(reason)
+        finally:
+            self._waiting -= 1
 
     async def _refresh(self, reason: str) -> bool:
-        self._attempted_at = self._clock.monotonic()
+        asked_at = self._clock.monotonic()
         try:
             document = await self._fetch()
             keys = parse_jwk_set(document.body)
         except Exception as error:  # noqa: BLE001 - a bug of ours, too, must back off
             self._failures += 1
+            self._ask_at = self._refresh_at = self._clock.monotonic() + self._pause()
             _FETCHES.labels(reason, "failed").inc()
             self._report(reason, error)
             return False
-        self._keys = keys
         kept = self._longest_ttl if document.max_age is None else document.max_age
-        self._ttl = min(self._longest_ttl, max(_SHORTEST_TTL, kept))
-        self._fetched_at = self._clock.monotonic()
+        ttl = min(self._longest_ttl, max(_SHORTEST_TTL, kept))
+        self._keys = keys
+        self._fetched_at = asked_at  # a reply is as old as its request
+        self._ask_at = asked_at + _COOL_DOWN
+        self._refresh_at = asked_at + ttl * _REFRESH_AHEAD * jitter(_JITTER)
         self._failures = 0
         _FETCHES.labels(reason, "ok").inc()
         _LAST_SUCCESS.set(self._clock.now().timestamp())
@@ -131,19 +170,17 @@ class JwksClient:
         self._in_flight = None
 
     def _is_usable(self) -> bool:
-        return (
-            self._fetched_at is not None
-            and self._clock.monotonic() - self._fetched_at < _HARD_LIMIT
-        )
+        return self.age() < _HARD_LIMIT
 
-    def _may_attempt(self, pause: float) -> bool:
-        return (
-            self._in_flight is not None
-            or self._attempted_at is None
-            or self._clock.monotonic() - self._attempted_at >= pause
-        )
+    def _pause(self) -> float:
+        """Drawn once for each failure, never by its callers: the luckiest of many would win.
 
-    def _back_off(self) -> float:
-        if not self._failures:
-            return 0.0
-        return _BACK_OFF[min(self._failures, len(_BACK_OFF)) - 1]
+        From half to all of the step. Drawn from nothing to all of it, as is usual, the first
+        minute has more than eight attempts every other time.
+        """
+        longest = _BACK_OFF[min(self._failures, len(_BACK_OFF)) - 1]
+        return longest * 0.75 * jitter(1 / 3)
+
+    def _unavailable(self, detail: str) -> errors.Unavailable:
+        pause = self._ask_at - self._clock.monotonic()
+        return errors.Unavailable(detail, retry_after=max(1, math.ceil(pause)))

@@ -24,7 +24,7 @@ from shared.auth.jwk_set import LARGEST_DOCUMENT
 from shared.auth.jwks_client import JwksClient
 from shared.auth.verifier import Expectations, TokenVerifier
 from shared.clock import Clock, SystemClock
-from shared.http.client import Document, fetch, new_session
+from shared.http.client import Document, fetch, is_tamper_proof, new_session
 from shared.http.problems import from_error
 
 H = TypeVar("H", bound=Callable[..., Awaitable[web.StreamResponse]])
@@ -106,6 +106,7 @@ def trust(
     audience: str = "gamebackend",
     jwks_url: str | None = None,
     jwks_ttl: timedelta = timedelta(seconds=300),
+    allow_http: bool = False,
     access_token_ttl: timedelta = timedelta(seconds=900),
     clock: Clock | None = None,
 ) -> None:
@@ -113,7 +114,8 @@ def trust(
 
     Fetches the JWK Set from `jwks_url` (default: the issuer's well-known place) while the
     application runs. Until the first set has come, requests get 503 with Retry-After. Raises
-    ValueError where a URL is none.
+    ValueError where a URL is none, or where the keys would come over plain http from another
+    machine; `allow_http` says that the network between is trusted.
     """
     clock = clock or SystemClock()
     issuer = issuer.rstrip("/")
@@ -121,6 +123,11 @@ def trust(
     for name, value in (("issuer", issuer), ("jwks_url", url)):
         if not re.match(r"https?://[^/?#]", value):
             raise ValueError(f"{name} must be an http or https URL; it is {value!r}")
+    if not allow_http and not is_tamper_proof(url):
+        raise ValueError(
+            f"jwks_url must be https, or http to this machine; it is {url!r}."
+            " allow_http=True says that the network between is trusted"
+        )
 
     async def fetch_set() -> Document:
         async with new_session() as session:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import aiohttp
 from aiohttp import hdrs
@@ -20,10 +21,18 @@ class Document:
     max_age: float | None
 
 
-def new_session() -> aiohttp.ClientSession:
+def is_tamper_proof(url: str) -> bool:
+    """Whether nobody on the way can change the answer: https, or http within this machine."""
+    parsed = URL(url)
+    if parsed.scheme == "http":
+        return _is_this_machine(parsed.host or "")
+    return parsed.scheme == "https" and bool(parsed.host)
+
+
+def new_session(timeout: aiohttp.ClientTimeout = _TIMEOUT) -> aiohttp.ClientSession:
     """No cookies, no proxy from the environment."""
     return aiohttp.ClientSession(
-        timeout=_TIMEOUT,
+        timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
@@ -50,6 +59,13 @@ async def fetch(session: aiohttp.ClientSession, url: str, *, largest: int) -> Do
             return Document(bytes(body), _max_age(response.headers.get(hdrs.CACHE_CONTROL, "")))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise errors.Unavailable(f"{source} cannot be reached: {type(error).__name__}") from None
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def _max_age(cache_control: str) -> float | None:

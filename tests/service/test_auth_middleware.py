@@ -399,6 +399,40 @@ def test_an_issuer_that_is_no_url_is_refused_at_once(issuer_url: str) -> None:
         trust(web.Application(), issuer=issuer_url, service="chat")
 
 
+@pytest.mark.parametrize(
+    ("issuer_url", "jwks_url"),
+    [
+        ("http://id.example.com", None),
+        ("http://identity:8080", None),
+        ("https://id.example.com", "http://id.example.com/keys"),
+        ("https://id.example.com", "http://10.0.0.1/keys"),
+    ],
+)
+def test_keys_that_would_come_over_plain_http_are_refused_at_once_unless_that_is_said(
+    issuer_url: str, jwks_url: str | None
+) -> None:
+    app = web.Application()
+    with pytest.raises(ValueError, match=r"jwks_url must be https, .* allow_http=True"):
+        trust(app, issuer=issuer_url, service="chat", jwks_url=jwks_url)
+    trust(app, issuer=issuer_url, service="chat", jwks_url=jwks_url, allow_http=True)
+
+
+@pytest.mark.parametrize(
+    ("issuer_url", "jwks_url"),
+    [
+        ("https://id.example.com", None),
+        ("http://127.0.0.1:8080", None),
+        ("http://[::1]:8080", None),
+        ("http://localhost:8080", None),
+        ("http://id.example.com", "https://cdn.example.com/keys"),
+    ],
+)
+def test_keys_may_come_over_https_from_anywhere_and_over_http_from_this_machine(
+    issuer_url: str, jwks_url: str | None
+) -> None:
+    trust(web.Application(), issuer=issuer_url, service="chat", jwks_url=jwks_url)
+
+
 async def test_an_issuer_may_be_given_with_a_slash_at_its_end(issuer: Issuer) -> None:
     app = web.Application()
     app.router.add_get("/", greet)

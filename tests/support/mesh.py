@@ -57,8 +57,9 @@ async def run(module: str, environ: Mapping[str, str], *arguments: str) -> Ended
 class Service:
     """One process of the mesh. Its ports stay the same over restarts, its log is kept."""
 
-    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, name: str, environ: Mapping[str, str], *, module: str | None = None) -> None:
         self.name = name
+        self._module = module or f"services.{name}"
         self.events: list[dict[str, Any]] = []
         self.port = 0
         self.admin_port = 0
@@ -87,7 +88,7 @@ class Service:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            f"services.{self.name}",
+            self._module,
             env={**os.environ, **self._environ, **ports, **settings},  # noqa: TID251 - PATH and the like
             stdout=asyncio.subprocess.PIPE,
         )
@@ -139,6 +140,11 @@ class Mesh:
     @property
     def services(self) -> tuple[Service, Service, Service]:
         return self.identity, self.keyrotator, self.player_data
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The settings of the services, for one that is put beside them."""
+        return self._environ
 
     @property
     def client_environ(self) -> dict[str, str]:

@@ -32,6 +32,10 @@ def read_choice(given: Env) -> str:
     return given.choice("X", "red", ("red", "green"))
 
 
+def read_flag(given: Env) -> bool:
+    return given.flag("X", default=True)
+
+
 def faults_of(given: Env) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         given.check()
@@ -44,6 +48,7 @@ READERS = [
     pytest.param(read_duration, HOUR, id="duration"),
     pytest.param(read_url, "http://default", id="url"),
     pytest.param(read_choice, "red", id="choice"),
+    pytest.param(read_flag, True, id="flag"),
     pytest.param(lambda given: given.path("X", "folder"), Path("folder"), id="path"),
 ]
 
@@ -64,6 +69,8 @@ def test_what_is_missing_or_empty_is_the_default(
         (lambda given: given.text("X", ""), " some text ", "some text"),
         (lambda given: given.path("X", ""), "/var/lib", Path("/var/lib")),
         (read_choice, "green", "green"),
+        (read_flag, "true", True),
+        (read_flag, " false ", False),
         (read_integer, "1", 1),
         (read_integer, " 9 ", 9),
         (read_integer, "07", 7),
@@ -95,6 +102,7 @@ def test_what_is_given_is_read(read: Read, text: str, value: object) -> None:
             for text in ("1h30m", "999999999d", "9" * 10, "\N{ARABIC-INDIC DIGIT FIVE}")
         ],
         *[(read_choice, text) for text in ("RED", "blue", "red,green")],
+        *[(read_flag, text) for text in ("1", "yes", "True", "no")],
         (read_url, "example.com"),
         (read_url, "/path"),
         (read_url, "http://"),

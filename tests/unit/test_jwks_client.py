@@ -1,24 +1,28 @@
 """The issuer's keys are fetched seldom, and trouble at the issuer is not ours."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import web
 from joserfc.jwk import RSAKey
+from prometheus_client import REGISTRY
 
 from shared import errors
 from shared.auth.jwk_set import LARGEST_DOCUMENT
 from shared.auth.jwks_client import Fetch, JwksClient
-from shared.http.client import Document, fetch, new_session
+from shared.clock import SystemClock
+from shared.http.client import Document, fetch, is_tamper_proof, new_session
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, ec_key
 from tests.support.servers import serving
 
 TTL = 300.0
 HARD_LIMIT = 4 * 3600.0
-ATTEMPTS_AT = [0, 1, 3, 7, 15, 31, 61, 91]  # seconds: the pause doubles up to half a minute
+PAUSES = [1, 2, 4, 8, 16, 30, 30, 30]  # seconds at most, half of them at least
+MOST_WAITING = 64
 MOST_ATTEMPTS_A_MINUTE = 8
 MOST_FETCHES_A_MINUTE = 3  # the first one, and one for each half minute
 
@@ -95,12 +99,29 @@ async def test_a_thousand_callers_of_an_empty_client_share_one_fetch(
     assert issuer.requests == 1
 
 
-async def test_a_thousand_callers_with_unknown_ids_share_one_fetch(
+async def test_callers_with_unknown_ids_share_one_fetch(
     warm: JwksClient, issuer: Issuer, clock: ManualClock
 ) -> None:
     clock.advance(30)
-    await asyncio.gather(*(warm.key(f"unknown-{n}") for n in range(1000)))
+    unknown = [warm.key(f"unknown-{n}") for n in range(MOST_WAITING)]
+    assert await asyncio.gather(*unknown) == [None] * MOST_WAITING
     assert issuer.requests == 2
+
+
+async def test_of_a_thousand_callers_with_unknown_ids_few_wait_and_the_others_come_again(
+    warm: JwksClient, issuer: Issuer, clock: ManualClock
+) -> None:
+    clock.advance(30)
+    issuer.gate = asyncio.Event()
+    callers = [asyncio.create_task(is_unavailable(warm, f"unknown-{n}")) for n in range(1000)]
+    refused, waiting = await asyncio.wait(callers, return_when=asyncio.FIRST_COMPLETED)
+    assert (len(refused), len(waiting)) == (1000 - MOST_WAITING, MOST_WAITING)
+    assert all(one.result() for one in refused)
+    assert await warm.key("key-1")
+    issuer.gate.set()
+    assert not any(await asyncio.gather(*waiting))
+    assert issuer.requests == 2
+    assert not await is_unavailable(warm, "unknown")  # nobody waits any more
 
 
 async def test_a_thousand_callers_of_an_issuer_that_is_down_share_one_failure(
@@ -201,14 +222,69 @@ async def test_an_issuer_that_is_down_is_asked_at_growing_intervals(
     client: JwksClient, issuer: Issuer, clock: ManualClock
 ) -> None:
     issuer.status = 503
-    asked_at = []
-    for second in range(100):
-        before = issuer.requests
+    for attempt, pause in enumerate(PAUSES, start=1):
         assert await is_unavailable(client)
-        if issuer.requests > before:
-            asked_at.append(second)
-        clock.advance(1)
-    assert asked_at == ATTEMPTS_AT
+        assert issuer.requests == attempt
+        assert 0.5 * pause <= client.delay() <= pause
+        clock.advance(client.delay() - 0.001)
+        assert await is_unavailable(client)
+        assert issuer.requests == attempt
+        clock.advance(0.001)
+
+
+async def test_whoever_asks_and_however_often_a_minute_of_failures_has_eight_attempts(
+    clock: ManualClock,
+) -> None:
+    attempts = 0
+
+    async def fetch_set() -> Document:
+        nonlocal attempts
+        attempts += 1
+        raise errors.Unavailable
+
+    for _ in range(50):
+        client, attempts = JwksClient(fetch_set, ttl=TTL, clock=clock), 0
+        for _ in range(600):
+            await client.tick()
+            assert await is_unavailable(client)
+            clock.advance(0.1)
+        assert 6 <= attempts <= MOST_ATTEMPTS_A_MINUTE
+
+
+async def test_the_pauses_of_a_fleet_are_not_the_same(clock: ManualClock) -> None:
+    async def fetch_set() -> Document:
+        raise errors.Unavailable
+
+    fleet = [JwksClient(fetch_set, ttl=TTL, clock=clock) for _ in range(100)]
+    for client in fleet:
+        assert not await client.refresh()
+    pauses = [client.delay() for client in fleet]
+    assert min(pauses) < 0.6
+    assert max(pauses) > 0.9
+
+
+async def test_who_is_refused_hears_when_the_issuer_is_asked_again(
+    client: JwksClient, issuer: Issuer
+) -> None:
+    issuer.status = 503
+    for pause in PAUSES:
+        await client.refresh()
+        with pytest.raises(errors.Unavailable) as refused:
+            await client.key("key-1")
+        assert 0.5 * pause <= refused.value.retry_after <= pause
+
+
+async def test_a_caller_waits_for_one_fetch_at_most(clock: ManualClock) -> None:
+    attempts = 0
+
+    async def fetch_set() -> Document:
+        nonlocal attempts
+        attempts += 1
+        clock.advance(60)  # so slow that the next attempt is due at once
+        raise errors.Unavailable
+
+    assert await is_unavailable(JwksClient(fetch_set, ttl=TTL, clock=clock))
+    assert attempts == 1
 
 
 async def test_an_issuer_that_is_down_costs_known_keys_nothing_and_few_attempts(
@@ -216,10 +292,23 @@ async def test_an_issuer_that_is_down_costs_known_keys_nothing_and_few_attempts(
 ) -> None:
     issuer.status = 503
     for number in range(10_000):
-        assert await warm.key(f"unknown-{number}") is None
+        await warm.tick()
+        await is_unavailable(warm, f"unknown-{number}")
         assert await warm.key("key-1")
         clock.advance(0.006)
-    assert issuer.requests <= MOST_ATTEMPTS_A_MINUTE
+    assert issuer.requests <= 1 + MOST_ATTEMPTS_A_MINUTE
+
+
+async def test_whether_a_key_exists_cannot_be_known_while_the_issuer_is_down(
+    warm: JwksClient, issuer: Issuer, clock: ManualClock
+) -> None:
+    issuer.status = 503
+    assert await warm.key("key-2") is None  # the set has just come without it
+    clock.advance(30)
+    assert await is_unavailable(warm, "key-2")
+    issuer.status = 200
+    clock.advance(1)
+    assert await warm.key("key-2") is None
 
 
 async def test_an_issuer_that_comes_back_is_found_at_the_next_attempt(
@@ -228,9 +317,9 @@ async def test_an_issuer_that_comes_back_is_found_at_the_next_attempt(
     issuer.status = 503
     assert await is_unavailable(client)
     issuer.status = 200
-    clock.advance(0.9)
+    clock.advance(0.4)
     assert await is_unavailable(client)
-    clock.advance(0.1)
+    clock.advance(0.6)
     assert not await is_unavailable(client)
 
 
@@ -244,7 +333,7 @@ async def test_after_a_success_the_pauses_begin_anew(
     assert await client.refresh()
     issuer.status = 503
     assert not await client.refresh()
-    assert client.delay() <= 1.1
+    assert client.delay() <= 1
     assert clock.monotonic() == 1000.0
 
 
@@ -314,10 +403,28 @@ async def test_a_redirect_is_not_followed(
     assert issuer.requests == 0
 
 
+async def test_an_answer_without_an_end_is_read_no_further_than_allowed(
+    session: aiohttp.ClientSession,
+) -> None:
+    async def pour(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(b" " * 1000)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", pour)
+    async with serving(app) as url:
+        with pytest.raises(errors.Unavailable, match="more than 2000 bytes"):
+            await fetch(session, url, largest=2000)
+
+
 async def test_an_issuer_that_hangs_is_given_up(issuer: Issuer, clock: ManualClock) -> None:
     issuer.gate = asyncio.Event()
     timeout = aiohttp.ClientTimeout(total=0.05)
-    async with issuer.serving() as url, aiohttp.ClientSession(timeout=timeout) as impatient:
+    async with issuer.serving() as url, new_session(timeout) as impatient:
         client = JwksClient(
             lambda: fetch(impatient, url, largest=LARGEST_DOCUMENT), ttl=TTL, clock=clock
         )
@@ -406,20 +513,34 @@ async def test_a_client_stays_ready_while_the_issuer_is_down(
 async def test_the_next_refresh_is_due_before_the_set_is_old(
     warm: JwksClient, clock: ManualClock
 ) -> None:
-    delays = [warm.delay() for _ in range(100)]
+    delays = []
+    for _ in range(100):
+        assert await warm.refresh()
+        delays.append(warm.delay())
     assert all(0.72 * TTL <= delay <= 0.88 * TTL for delay in delays)
-    assert len(set(delays)) > 1
+    assert min(delays) < 0.78 * TTL < 0.82 * TTL < max(delays)
     clock.advance(TTL)
     assert warm.delay() == 0
 
 
-async def test_after_failures_the_next_refresh_is_due_when_the_pause_is_over(
-    warm: JwksClient, issuer: Issuer
+async def test_a_refresh_that_a_request_has_made_is_not_made_again(
+    warm: JwksClient, issuer: Issuer, clock: ManualClock
 ) -> None:
-    issuer.status = 503
-    for pause in (1, 2, 4, 8, 16, 30, 30):
-        await warm.refresh()
-        assert 0.9 * pause <= warm.delay() <= 1.1 * pause
+    clock.advance(TTL)
+    assert await warm.key("unknown") is None
+    await warm.tick()
+    assert issuer.requests == 2
+
+
+async def test_a_set_is_as_old_as_the_request_for_it(issuer: Issuer, clock: ManualClock) -> None:
+    async def fetch_set() -> Document:
+        document = Document(issuer.jwk_set(), None)
+        clock.advance(2)
+        return document
+
+    client = JwksClient(fetch_set, ttl=TTL, clock=clock)
+    assert await client.refresh()
+    assert client.age() == 2
 
 
 # In the background
@@ -442,6 +563,25 @@ async def test_while_it_runs_the_set_is_fetched_without_being_asked_for(
     assert issuer.requests == 1
 
 
+async def test_while_it_runs_the_set_follows_the_issuer_without_being_asked_for(
+    issuer: Issuer, fetch_set: Fetch
+) -> None:
+    fetched: asyncio.Queue[None] = asyncio.Queue()
+
+    async def fetch_and_tell() -> Document:
+        fetched.put_nowait(None)
+        return await fetch_set()
+
+    client = JwksClient(fetch_and_tell, ttl=0.01, clock=SystemClock())
+    async with client.running():
+        assert await client.key("key-1")
+        issuer.published = [ec_key("key-2")]
+        for _ in range(3):  # the second begins after the change, and has ended at the third
+            await fetched.get()
+        assert await client.key("key-2")
+        assert await client.key("key-1") is None
+
+
 async def test_it_stops_although_a_fetch_is_under_way(
     issuer: Issuer, fetch_set: Fetch, clock: ManualClock
 ) -> None:
@@ -459,8 +599,7 @@ async def test_it_stops_although_a_fetch_is_under_way(
             refresh = asyncio.create_task(client.refresh())
             await started.wait()
     issuer.gate.set()
-    with pytest.raises(asyncio.CancelledError):
-        await refresh
+    assert not await refresh
 
 
 @pytest.mark.parametrize(
@@ -477,3 +616,260 @@ async def test_a_set_is_kept_no_longer_than_the_issuer_says(
     client = JwksClient(fetch_set, ttl=TTL, clock=clock)
     await client.refresh()
     assert 0.7 * ttl < client.delay() < 0.9 * ttl
+
+
+# One reply after the other
+
+
+class Replies:
+    """Fetches that are answered by hand, whatever has become of who made them."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[asyncio.Future[Document]] = asyncio.Queue()
+
+    async def fetch(self) -> Document:
+        reply: asyncio.Future[Document] = asyncio.get_running_loop().create_future()
+        self.asked.put_nowait(reply)
+        return await asyncio.shield(reply)
+
+
+async def test_there_is_no_second_fetch_that_a_late_reply_could_cross(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    replies = Replies()
+    client = JwksClient(replies.fetch, ttl=TTL, clock=clock)
+    first = asyncio.create_task(client.refresh())
+    reply = await replies.asked.get()
+    second = asyncio.create_task(client.refresh())
+    looking_up = asyncio.create_task(client.key("key-1"))
+    first.cancel()
+    reply.set_result(Document(issuer.jwk_set(), None))
+    assert await second
+    assert await looking_up
+    assert replies.asked.empty()
+
+
+async def test_a_reply_to_a_cancelled_fetch_does_not_overwrite_a_newer_one(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    replies = Replies()
+    client = JwksClient(replies.fetch, ttl=TTL, clock=clock)
+    async with contextlib.AsyncExitStack() as process:
+        entering = asyncio.create_task(process.enter_async_context(client.running()))
+        older = await replies.asked.get()
+        entering.cancel()
+        await asyncio.wait((entering,))
+    old = Document(issuer.jwk_set(), None)
+    issuer.published = [ec_key("key-2")]
+    refresh = asyncio.create_task(client.refresh())
+    newer = await replies.asked.get()
+    newer.set_result(Document(issuer.jwk_set(), None))
+    assert await refresh
+    older.set_result(old)
+    assert await client.key("key-2")
+    assert await client.key("key-1") is None
+
+
+# Behind a cache, for as long as a rotation takes
+
+MAX_AGE = 60.0
+
+
+class Cache:
+    """A CDN: it answers with its copy until that is `MAX_AGE` old."""
+
+    def __init__(self, issuer: Issuer, clock: ManualClock) -> None:
+        self._issuer = issuer
+        self._clock = clock
+        self._copy = b""
+        self._copied_at = -MAX_AGE
+        self.requests = 0
+
+    async def fetch(self) -> Document:
+        self.requests += 1
+        if self._clock.monotonic() - self._copied_at >= MAX_AGE:
+            self._copy, self._copied_at = self._issuer.jwk_set(), self._clock.monotonic()
+        return Document(self._copy, None)
+
+
+class Fleet:
+    """Clients behind one cache, of every phase; nobody asks them for a key."""
+
+    def __init__(self, issuer: Issuer, clock: ManualClock) -> None:
+        self.cache = Cache(issuer, clock)
+        self._clock = clock
+        self.clients = [JwksClient(self.cache.fetch, ttl=TTL, clock=clock) for _ in range(30)]
+
+    async def start(self) -> None:
+        """One after the other, and until their refreshes have drifted apart."""
+        for number in range(int(3 * TTL)):
+            await self._pass(1, self.clients[: 1 + number // 10])
+
+    async def run(self, seconds: float) -> None:
+        for _ in range(int(seconds)):
+            await self._pass(1, self.clients)
+
+    async def _pass(self, seconds: float, clients: list[JwksClient]) -> None:
+        self._clock.advance(seconds)
+        for client in clients:
+            await client.tick()
+
+
+@pytest.fixture
+async def fleet(issuer: Issuer, clock: ManualClock) -> Fleet:
+    issuer.key = ec_key("key-1")  # quick to read: this many clients read it this often
+    issuer.published = [issuer.key]
+    fleet = Fleet(issuer, clock)
+    await fleet.start()
+    return fleet
+
+
+async def test_a_key_that_was_taken_back_is_refused_everywhere_within_both_caches_times(
+    fleet: Fleet, issuer: Issuer
+) -> None:
+    issuer.published = [ec_key("key-2")]
+    await fleet.run(MAX_AGE + TTL)
+    assert [await client.key("key-1") for client in fleet.clients] == [None] * 30
+
+
+async def test_a_key_that_was_published_first_is_known_everywhere_before_it_signs(
+    fleet: Fleet, issuer: Issuer
+) -> None:
+    issuer.published.append(ec_key("key-2"))
+    await fleet.run(MAX_AGE + TTL)
+    requests = fleet.cache.requests
+    assert all([await client.key("key-2") for client in fleet.clients])
+    assert fleet.cache.requests == requests
+
+
+async def test_an_old_copy_locks_a_new_key_out_for_no_longer_than_the_cool_down(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    cache = Cache(issuer, clock)
+    client = JwksClient(cache.fetch, ttl=TTL, clock=clock)
+    assert await client.refresh()
+    issuer.published.append(ec_key("key-2"))
+    clock.advance(MAX_AGE - 1)
+    assert await client.key("key-2") is None  # the copy is older than the key
+    for _ in range(30):
+        assert await client.key("key-2") is None
+        clock.advance(1)
+    assert await client.key("key-2")
+
+
+# What is measured
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"playmesh_jwks_{name}", labels) or 0.0
+
+
+async def test_fetches_are_counted_by_reason_and_outcome(
+    client: JwksClient, issuer: Issuer, clock: ManualClock
+) -> None:
+    def counts() -> list[float]:
+        return [
+            sample("fetches_total", reason=reason, outcome=outcome)
+            for reason in ("initial", "ttl", "unknown_key")
+            for outcome in ("ok", "failed")
+        ]
+
+    before = counts()
+    issuer.status = 503
+    await is_unavailable(client)
+    issuer.status = 200
+    clock.advance(1)
+    await client.key("key-1")
+    clock.advance(TTL)
+    await client.tick()
+    clock.advance(30)
+    await client.key("unknown")
+    issuer.status = 503
+    clock.advance(30)
+    await is_unavailable(client, "unknown")
+    added = [after - earlier for after, earlier in zip(counts(), before, strict=True)]
+    assert added == [1, 1, 1, 0, 1, 1]
+
+
+async def test_lookups_that_cause_no_fetch_are_counted(warm: JwksClient) -> None:
+    before = sample("refused_lookups_total")
+    for number in range(10):
+        assert await warm.key(f"unknown-{number}") is None
+    assert await warm.key("key-1")
+    assert sample("refused_lookups_total") - before == 10
+
+
+async def test_the_age_of_the_set_and_its_last_coming_are_shown(
+    client: JwksClient, issuer: Issuer, clock: ManualClock
+) -> None:
+    issuer.status = 503
+    async with client.running():
+        assert sample("age_seconds") == float("inf")
+        issuer.status = 200
+        clock.advance(1)
+        assert await client.key("key-1")
+        came_at = clock.now().timestamp()
+        issuer.status = 503
+        clock.advance(1000)
+        await client.tick()
+        assert sample("age_seconds") == 1000
+        assert sample("last_success_timestamp_seconds") == came_at
+
+
+# How it is asked for
+
+
+async def test_cookies_are_neither_kept_nor_sent(session: aiohttp.ClientSession) -> None:
+    cookies: list[str | None] = []
+
+    async def serve_set(request: web.Request) -> web.Response:
+        cookies.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": "session=1"})
+
+    app = web.Application()
+    app.router.add_get("/", serve_set)
+    async with serving(app) as url:
+        for _ in range(2):
+            await fetch(session, url, largest=1)
+    assert cookies == [None, None]
+
+
+async def test_no_proxy_is_taken_from_the_environment(session: aiohttp.ClientSession) -> None:
+    assert not session.trust_env
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://id.example.com/keys",
+        "https://169.254.169.254/keys",  # it has no certificate for that name
+        "http://127.0.0.1:8080/keys",
+        "http://127.255.255.254",
+        "http://[::1]:8080/keys",
+        "http://localhost:8080/keys",
+        "http://LOCALHOST",
+    ],
+)
+def test_https_and_this_machine_cannot_be_tampered_with(url: str) -> None:
+    assert is_tamper_proof(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://id.example.com/keys",
+        "http://identity:8080/keys",
+        "http://10.0.0.1/keys",
+        "http://169.254.169.254/keys",
+        "http://0.0.0.0/keys",
+        "http://127.0.0.1.example.com/keys",
+        "http://localhost.example.com/keys",
+        "http://127.0.0.1@example.com/keys",
+        "http://2130706433/keys",
+        "https:///keys",
+        "file:///keys",
+        "",
+    ],
+)
+def test_plain_http_to_another_machine_can_be_tampered_with(url: str) -> None:
+    assert not is_tamper_proof(url)

@@ -37,6 +37,7 @@ def test_without_a_variable_the_issuer_of_this_machine_is_trusted() -> None:
     assert TrustSettings.read(environment()) == TrustSettings(
         issuer="http://127.0.0.1:8080",
         jwks_url="http://127.0.0.1:8080/.well-known/jwks.json",
+        allow_http=False,
         audience="gamebackend",
         access_token_ttl=timedelta(minutes=15),
         jwks_ttl=timedelta(minutes=5),
@@ -74,14 +75,16 @@ def test_every_variable_of_a_server_is_read() -> None:
 def test_every_variable_of_trust_is_read() -> None:
     env = environment(
         ISSUER="https://id.example.com/",
-        JWKS_URL="https://cdn.example.com/keys.json",
+        JWKS_URL="http://cdn:8080/keys.json",
+        JWKS_ALLOW_HTTP="true",
         AUDIENCE="mygame",
         ACCESS_TOKEN_TTL="5m",
         JWKS_TTL="60",
     )
     assert TrustSettings.read(env) == TrustSettings(
         issuer="https://id.example.com",
-        jwks_url="https://cdn.example.com/keys.json",
+        jwks_url="http://cdn:8080/keys.json",
+        allow_http=True,
         audience="mygame",
         access_token_ttl=timedelta(minutes=5),
         jwks_ttl=timedelta(minutes=1),
@@ -101,6 +104,23 @@ def test_the_jwk_set_is_expected_at_the_issuer_s_well_known_place() -> None:
     assert trust.jwks_url == "https://example.com/id/.well-known/jwks.json"
 
 
+def test_keys_come_over_https_unless_the_operator_says_otherwise() -> None:
+    for environ in ({"ISSUER": "http://identity:8080"}, {"JWKS_URL": "http://cdn.example.com/k"}):
+        env = environment(**environ)
+        TrustSettings.read(env)
+        with pytest.raises(SettingsError, match=r"^PLAYMESH_JWKS_URL: .*PLAYMESH_JWKS_ALLOW_HTTP"):
+            env.check()
+        env = environment(**environ, JWKS_ALLOW_HTTP="true")
+        TrustSettings.read(env)
+        env.check()
+
+
+def test_an_issuer_is_only_a_name_and_may_be_http() -> None:
+    env = environment(ISSUER="http://identity:8080", JWKS_URL="https://cdn.example.com/keys.json")
+    assert TrustSettings.read(env).issuer == "http://identity:8080"
+    env.check()
+
+
 @pytest.mark.parametrize(
     ("read", "name", "value"),
     [
@@ -111,6 +131,7 @@ def test_the_jwk_set_is_expected_at_the_issuer_s_well_known_place() -> None:
         (read_server, "LOG_FORMAT", "xml"),
         (TrustSettings.read, "ISSUER", "id.example.com"),
         (TrustSettings.read, "JWKS_URL", "file:///keys.json"),
+        (TrustSettings.read, "JWKS_ALLOW_HTTP", "yes"),
         (TrustSettings.read, "ACCESS_TOKEN_TTL", "59"),
         (TrustSettings.read, "ACCESS_TOKEN_TTL", "61m"),
         (TrustSettings.read, "JWKS_TTL", "0"),
