@@ -38,6 +38,7 @@ def keys_of(issuer: Issuer) -> JwksClient:
 def verifier_of(
     issuer: Issuer,
     keys: JwksClient | None = None,
+    /,
     **changes: Any,  # noqa: ANN401 - any field
 ) -> TokenVerifier:
     expectations: dict[str, Any] = {
