@@ -106,6 +106,18 @@ async def test_a_service_s_token_is_refused_where_a_player_s_is_asked_for(
     await refuse(verifier, issuer.service_token("identity", audience=AUDIENCE, scope="all"))
 
 
+@pytest.mark.parametrize(
+    ("subject", "audience", "is_service"),
+    [("service:identity", SERVICE_AUDIENCE, True), ("0123456789abcdef", AUDIENCE, False)],
+)
+async def test_whose_audience_counts_follows_from_the_subject_alone(
+    verifier: TokenVerifier, issuer: Issuer, subject: str, audience: str, *, is_service: bool
+) -> None:
+    both = [AUDIENCE, SERVICE_AUDIENCE]
+    claims = await accept(verifier, issuer.token(sub=subject, aud=both))
+    assert (claims.audience, claims.is_service) == (audience, is_service)
+
+
 async def test_a_token_for_another_service_is_refused(
     verifier: TokenVerifier, issuer: Issuer
 ) -> None:

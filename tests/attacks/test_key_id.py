@@ -6,9 +6,10 @@ import pytest
 import structlog
 from joserfc.jwk import RSAKey
 
+from shared.auth.jwk_set import VerificationKey
 from shared.auth.verifier import TokenVerifier
 from tests.support.issuer import Issuer
-from tests.support.tokens import HEADER, refuse, seal
+from tests.support.tokens import HEADER, refuse, seal, verifier_of
 
 HOSTILE_KEY_IDS = [
     "../../dev/null",
@@ -32,11 +33,32 @@ HOSTILE_KEY_IDS = [
 ]
 
 
+class Keys:
+    """Keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    async def key(self, key_id: str) -> VerificationKey | None:
+        self.asked.append(key_id)
+        return None
+
+
 @pytest.mark.parametrize("key_id", HOSTILE_KEY_IDS)
 async def test_kid_injection_is_refused_and_nobody_is_asked_for_such_a_key(
-    verifier: TokenVerifier, issuer: Issuer, signing_key: RSAKey, key_id: object
+    issuer: Issuer, signing_key: RSAKey, key_id: object
 ) -> None:
-    await refuse(verifier, seal(signing_key, HEADER | {"kid": key_id}, issuer.claims()))
+    keys = Keys()
+    token = seal(signing_key, HEADER | {"kid": key_id}, issuer.claims())
+    await refuse(verifier_of(issuer, keys), token)
+    assert keys.asked == []
+
+
+async def test_kid_injection_causes_no_fetch_of_the_issuer_s_keys(
+    verifier: TokenVerifier, issuer: Issuer, signing_key: RSAKey
+) -> None:
+    for key_id in HOSTILE_KEY_IDS:
+        await refuse(verifier, seal(signing_key, HEADER | {"kid": key_id}, issuer.claims()))
     assert issuer.requests == 0
 
 

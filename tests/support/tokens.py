@@ -13,6 +13,7 @@ from joserfc.jwk import RSAKey
 from shared import errors
 from shared.auth.claims import Claims
 from shared.auth.jwks_client import JwksClient
+from shared.auth.jws import KeySource
 from shared.auth.verifier import Expectations, TokenVerifier
 from shared.http.client import Document
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer
@@ -37,7 +38,7 @@ def keys_of(issuer: Issuer) -> JwksClient:
 
 def verifier_of(
     issuer: Issuer,
-    keys: JwksClient | None = None,
+    keys: KeySource | None = None,
     /,
     **changes: Any,  # noqa: ANN401 - any field
 ) -> TokenVerifier:
