@@ -8,7 +8,16 @@ from joserfc.jwk import RSAKey
 
 from shared.auth.verifier import TokenVerifier
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer
-from tests.support.tokens import HEADER, MOMENTS, SERVICE_AUDIENCE, TEXTS, refuse, seal, verifier_of
+from tests.support.tokens import (
+    HEADER,
+    MOMENTS,
+    SERVICE_AUDIENCE,
+    TEXTS,
+    accept,
+    refuse,
+    seal,
+    verifier_of,
+)
 
 
 def wrong_values(name: str) -> list[str]:
