@@ -37,9 +37,9 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What `key` has signed; `type` is the header's `typ`."""
+    """What `key` has signed; `type` is the header's `typ`, empty where there is none."""
 
-    type: str | None
+    type: str
     payload: bytes
     key: VerificationKey
 
@@ -49,10 +49,10 @@ async def verify(token: str, keys: KeySource, algorithms: frozenset[str]) -> Sig
     if len(token) > LONGEST_TOKEN or not _COMPACT.fullmatch(token):
         raise InvalidJws("not a compact JWS")
     header = _header(token.partition(".")[0])
-    algorithm, key_id, typ = header["alg"], header["kid"], header.get("typ")
+    algorithm, key_id, typ = header["alg"], header["kid"], header.get("typ", "")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise InvalidJws("alg")
-    if "typ" in header and not isinstance(typ, str):
+    if not isinstance(typ, str):
         raise InvalidJws("typ")
     key = await keys.key(key_id) if is_key_id(key_id) else None
     if key is None or key.algorithm != algorithm:
@@ -61,7 +61,7 @@ async def verify(token: str, keys: KeySource, algorithms: frozenset[str]) -> Sig
         payload = jws.deserialize_compact(token, key.key, algorithms=[algorithm]).payload
     except (JoseError, ValueError):
         raise InvalidJws("signature") from None
-    return Signed(typ if isinstance(typ, str) else None, payload, key)
+    return Signed(typ, payload, key)
 
 
 def _header(segment: str) -> Mapping[str, JsonValue]:

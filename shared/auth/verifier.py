@@ -88,7 +88,7 @@ class TokenVerifier:
                 return claims
             self._verdicts.pop(digest, None)
         signed = await jws.verify(token, self._keys, self._expected.algorithms)
-        if signed.type is None or signed.type.lower() not in _TYPES:
+        if signed.type.lower() not in _TYPES:
             raise _Refused("typ")
         claims = self._claims(signed.payload)
         if len(self._verdicts) >= _MOST_VERDICTS:

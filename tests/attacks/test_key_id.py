@@ -74,6 +74,7 @@ async def test_a_kid_in_another_case_is_refused(
         *({"kid": key_id} for key_id in HOSTILE_KEY_IDS),
         {"kid": "a\nlevel=error"},
         {"typ": "\x1b[31m"},
+        {"typ": 7},
         {"alg": "none"},
         {"crit": ["x"]},
     ],
