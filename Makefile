@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-long test-dynamodb lint type check bench aws-local aws-setup lock clean
+.PHONY: help setup run demo test test-long test-dynamodb test-aws lint type check bench aws-local aws-setup lock clean
 
 # Where AWS is an endpoint of this machine, any credentials will do.
 ifneq ($(findstring //127.0.0.1,$(AWS_ENDPOINT_URL))$(filter aws-local,$(MAKECMDGOALS)),)
@@ -45,6 +45,9 @@ test-long: $(VENV)/.dev $(JOSE)/node_modules/jose/package.json ## Run the tests 
 test-dynamodb: $(VENV)/.dev $(DYNAMODB_LOCAL)/DynamoDBLocal.jar ## Run AWS's tests on DynamoDB Local (needs Java and Maven)
 	@PLAYMESH_DYNAMODB_LOCAL=$(abspath $(DYNAMODB_LOCAL)) $(BIN)/python -m pytest \
 	  tests/conformance/test_dynamodb_local.py tests/mesh/test_aws.py
+
+test-aws: $(VENV)/.dev ## Run the stores' tests in the AWS account of AWS's variables; a few cents
+	@PLAYMESH_TEST_AWS=1 $(BIN)/python -m pytest tests/conformance/test_aws_account.py
 
 lint: $(VENV)/.dev ## Check style and who may import whom
 	@$(BIN)/ruff format --check .

@@ -8,19 +8,21 @@ import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb as identity
+from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.models import Account, LinkedIdentity, Session, SessionKey
 from services.player_data.adapters import dynamodb as player_data
-from services.player_data.models import Precondition, RecordKey
+from services.player_data.models import HISTORY, Precondition, RecordKey
 from services.player_data.records import Records
+from shared import errors
 from shared.clock import SystemClock
-from shared.ids import new_id
+from shared.ids import new_id, new_key
 from tests.support import aws
 
 KILOBYTE = 1024
@@ -57,18 +59,23 @@ async def counting(endpoint: str) -> AsyncIterator[tuple[Counting, str]]:
     async with aws.client("dynamodb", endpoint) as client:
         tables = (
             identity.ACCOUNTS,
+            identity.IDEMPOTENCY,
             identity.IDENTITIES,
             identity.SESSIONS,
             player_data.RECORDS,
+            player_data.RECORD_VERSIONS,
         )
         yield Counting(client), await aws.new_tables(client, *tables)
 
 
 async def measure(endpoint: str) -> None:
-    clock = SystemClock()
+    clock, key = SystemClock(), new_key()
     async with counting(endpoint) as (client, prefix):
         accounts = Accounts(identity.DynamoAccountStore(client, prefix), clock)
         identities = identity.DynamoIdentityStore(client, prefix)
+        idempotency = Idempotency(
+            identity.DynamoIdempotencyStore(client, prefix), lambda: key, clock
+        )
         sessions = identity.DynamoSessionStore(client, prefix)
         records = Records(player_data.DynamoRecordStore(client, prefix), clock)
 
@@ -93,6 +100,10 @@ async def measure(endpoint: str) -> None:
             absolute_expires_at=now + timedelta(days=30),
         )
         await show("new guest: session", sessions.create(session))
+        await show(
+            "new guest with Idempotency-Key: key",
+            idempotency.claim("new guest", KeyedRequest(new_id(), "{}"), result=new_id()),
+        )
         await show(
             "guest login: account", accounts.authenticate_guest(guest.account.user_id, guest.secret)
         )
@@ -122,6 +133,7 @@ async def measure(endpoint: str) -> None:
             await show(f"create a record of {named}", records.put(key, value, Precondition.ABSENT))
             await show(f"overwrite it, {named}", records.put(key, value, Precondition.at(1)))
             await show(f"read it, {named}", records.get(key))
+            await show(f"read its 1 version of {named}", records.versions(key))
         await show(
             "list 5 records of 85 KB in all",
             records.list(
@@ -130,6 +142,20 @@ async def measure(endpoint: str) -> None:
         )
         largest = RecordKey(guest.account.user_id, "saves", "slot64")
         await show("delete a record of 64 KB", records.delete(largest, Precondition.ALWAYS))
+        again = records.put(largest, "x" * 64 * KILOBYTE, Precondition.ABSENT)
+        await show("create it again, 64 KB", again)
+        await show("a write that is refused, 64 KB", refused(records, largest))
+        often = RecordKey(guest.account.user_id, "saves", "slot4")
+        for _ in range(HISTORY + 2):
+            await records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
+        overwrite = records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
+        await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
+        await show(f"read its {HISTORY} versions", records.versions(often))
+
+
+async def refused(records: Records, key: RecordKey) -> None:
+    with suppress(errors.VersionConflict):
+        await records.put(key, "x", Precondition.at(1))
 
 
 def main() -> int:

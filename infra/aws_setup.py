@@ -15,13 +15,23 @@ from services.identity.adapters import dynamodb as identity
 from services.identity.adapters.client_document import first_document
 from services.player_data.adapters import dynamodb as player_data
 from shared import aws, dynamodb, errors
-from shared.aws import AwsError, Client, call
+from shared.aws import AwsError, Client, attempt, call
 from shared.env import Env, SettingsError
 from shared.ids import new_key
 from shared.process import OK, TEMPORARY, USAGE
 from shared.settings import AwsSettings
+from shared.start_check import StartError
 
-TABLES = (identity.ACCOUNTS, identity.IDENTITIES, identity.SESSIONS, player_data.RECORDS)
+TABLES = (
+    identity.ACCOUNTS,
+    identity.IDEMPOTENCY,
+    identity.IDENTITIES,
+    identity.SESSIONS,
+    player_data.RECORDS,
+    player_data.RECORD_VERSIONS,
+)
+_PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0, None)
+"""Between the attempts to enable backups, in seconds."""
 # A secret without a first value is filled by the service that owns it.
 SECRETS: Mapping[str, Callable[[], str] | None] = {
     "key-ring": None,
@@ -57,17 +67,22 @@ async def _protect(client: Client, table: str) -> bool:
     if not described["Table"].get("DeletionProtectionEnabled"):
         await call(client.update_table, TableName=table, DeletionProtectionEnabled=True)
         await client.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
-    try:
-        await call(
-            client.update_continuous_backups,
-            TableName=table,
-            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
-        )
-    except AwsError as error:
-        if error.code != "UnknownOperationException":
-            raise
-        return False
-    return True
+    for pause in _PAUSES:
+        try:
+            await attempt(
+                client.update_continuous_backups,
+                TableName=table,
+                PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+            )
+        except AwsError as error:
+            if error.code == "UnknownOperationException":
+                return False
+            if error.code != "ContinuousBackupsUnavailableException" or not pause:
+                raise
+            await asyncio.sleep(pause)  # backups of a new table come a while after the table
+        else:
+            return True
+    return False
 
 
 async def _create_secret(
@@ -123,7 +138,7 @@ def main() -> int:
     try:
         env.check()
         asyncio.run(set_up(names, print))
-    except SettingsError as error:
+    except (SettingsError, StartError) as error:
         print(error, file=sys.stderr)
         return USAGE
     except (AwsError, errors.Unavailable) as error:

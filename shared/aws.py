@@ -7,15 +7,17 @@ profile, a task or pod role); nothing of it is a setting of ours.
 import asyncio
 import contextlib
 import functools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aioboto3
 import structlog
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
 
 from shared import errors
+from shared.start_check import StartError
 
 Client = Any
 """A client of boto3: it is made at run time, and nothing of it has types."""
@@ -50,7 +52,10 @@ _CODES: Mapping[str, type[errors.PlaymeshError]] = {
 
 
 class AwsError(Exception):
-    """A refusal of AWS in our words: `kind` says which, `response` has what came with it."""
+    """A refusal of AWS in our words: `kind` says which, `response` has what came with it.
+
+    Where AWS could not be asked at all, `code` is the name of the error that says why.
+    """
 
     def __init__(
         self, kind: type[errors.PlaymeshError], code: str, response: Mapping[str, Any]
@@ -60,21 +65,44 @@ class AwsError(Exception):
         self.code = code
         self.response = response
 
+    @property
+    def message(self) -> str:
+        """AWS's own, which names the resource and the permission that is missing.
+
+        The first line: where a signature is wrong, the others hold what was signed.
+        """
+        message = self.response.get("Error", {}).get("Message") or str(self.__cause__ or "")
+        return str(message).partition("\n")[0]
+
 
 @contextlib.asynccontextmanager
 async def client(service: str, **options: str) -> AsyncIterator[Client]:
     """A client of `dynamodb`, `s3` or `secretsmanager`: one for the life of the process.
 
     `options` are those of boto3's `client`; tests say there what AWS's variables say otherwise.
+    Raises StartError where AWS's variables or files make no sense, Unavailable where who gives
+    out credentials cannot be asked.
     """
-    async with _session().client(service, config=_CONFIG, **options) as opened:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            if not (options.get("region_name") or _session().region_name):
+                raise StartError("AWS_REGION is not set, and no profile names a region")
+            opened = await stack.enter_async_context(
+                _session().client(service, config=_CONFIG, **options)
+            )
+        except CredentialRetrievalError as error:
+            raise errors.Unavailable(str(error)) from error
+        except (BotoCoreError, ValueError) as error:
+            raise StartError(f"AWS's settings: {error}") from error
         yield opened
 
 
 @functools.cache
 def _session() -> aioboto3.Session:
     # One for all clients: what it reads and the credentials that it fetches are theirs as well.
-    return aioboto3.Session()
+    # Of the two variables that name a region in AWS's tools, boto3 reads AWS_DEFAULT_REGION alone.
+    region = os.environ.get("AWS_REGION") or None  # noqa: TID251 - AWS's own
+    return aioboto3.Session(region_name=region)
 
 
 async def call(
@@ -87,23 +115,38 @@ async def call(
     was lost.
     """
     try:
+        return await attempt(operation, **parameters)
+    except AwsError as error:
+        if error.kind is not errors.Unavailable:
+            raise
+        name = getattr(operation, "__name__", "?")
+        _log.error("aws.failed", operation=name, code=error.code, error=error.message)
+        raise errors.Unavailable("the store cannot answer at the moment") from error.__cause__
+
+
+async def attempt(
+    operation: Callable[..., Awaitable[Mapping[str, Any]]], **parameters: object
+) -> Mapping[str, Any]:
+    """As `call`, but AwsError says all that goes wrong, and the log nothing."""
+    try:
         async with asyncio.timeout(_DEADLINE):
             return await operation(**parameters)
     except ClientError as error:
         response: Mapping[str, Any] = error.response
         code = str(response.get("Error", {}).get("Code", ""))
-        kind = _CODES.get(code)
-        if kind is not None:
-            raise AwsError(kind, code, response) from error
-        _report(operation, code, error)
-        raise errors.Unavailable("the store cannot answer at the moment") from error
+        raise AwsError(_CODES.get(code, errors.Unavailable), code, response) from error
     except (BotoCoreError, TimeoutError, OSError) as error:
-        _report(operation, type(error).__name__, error)
-        raise errors.Unavailable("the store cannot answer at the moment") from error
+        raise AwsError(errors.Unavailable, type(error).__name__, {}) from error
 
 
-def _report(operation: object, code: str, error: Exception) -> None:
-    # AWS's message names the resource and the permission that is missing.
-    _log.error(
-        "aws.failed", operation=getattr(operation, "__name__", "?"), code=code, error=str(error)
+async def is_known_region(client: Client) -> bool:
+    """Whether AWS had such a region when botocore was made; an endpoint of one's own needs none."""
+    session, region = _session(), client.meta.region_name
+    if region not in client.meta.endpoint_url:
+        return True
+    return any(
+        [
+            region in await session.get_available_regions("dynamodb", partition_name=partition)
+            for partition in session.get_available_partitions()
+        ]
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
@@ -9,6 +10,7 @@ import structlog
 from shared import errors
 
 _log = structlog.get_logger()
+_LONGEST_POSTPONEMENT = 2.0
 
 
 @contextlib.asynccontextmanager
@@ -18,24 +20,27 @@ async def repeating(
     """Run `work` before the block, and again `delay()` seconds after each end, while it runs.
 
     Bad weather is a warning and a bug an error in the log; neither ends the repetition, since
-    nobody would notice that it has stopped until much later.
+    nobody would notice that it has stopped until much later. What bad weather has prevented is
+    done soon after, however rare it is.
     """
 
-    async def once() -> None:
+    async def once() -> float:
+        """The longest pause after it."""
         try:
             await work()
         except errors.Unavailable as error:
             _log.warning("background.postponed", work=name, reason=str(error))
+            return _LONGEST_POSTPONEMENT
         except Exception:  # noqa: BLE001 - must outlive any bug
             _log.exception("background.failed", work=name)
+        return math.inf
 
-    async def loop() -> None:
+    async def loop(longest: float) -> None:
         while True:
-            await asyncio.sleep(delay())
-            await once()
+            await asyncio.sleep(min(delay(), longest))
+            longest = await once()
 
-    await once()
-    task = asyncio.create_task(loop())
+    task = asyncio.create_task(loop(await once()))
     try:
         yield
     finally:

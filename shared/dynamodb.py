@@ -9,6 +9,7 @@ Expressions are written with `#name` for the attribute `name`, so no name is a r
 """
 
 import asyncio
+import contextlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ import structlog
 
 from shared import errors, ids
 from shared.aws import AwsError, Client, call
+from shared.aws_check import probe
+from shared.start_check import Probe
 
 Item = Mapping[str, Mapping[str, Any]]
 
@@ -29,6 +32,8 @@ NONE: Mapping[str, Any] = {"NULL": True}
 _PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 _PAUSES = (0.02, 0.05, 0.1, 0.2)
 """Between the attempts of a transaction, in seconds."""
+_NOBODY = "playmesh:start-check"
+"""No key: ids are hexadecimal, and other keys have a `#`."""
 _NOT_YET_HERE = " AND ".join(f"#{name} <> :operation" for name in _OPERATIONS)
 
 
@@ -54,11 +59,15 @@ def shift(*names: str) -> list[str]:
 
 @dataclass(frozen=True)
 class TableDefinition:
-    """`schema` as CreateTable takes it; `name` comes after an installation's prefix."""
+    """`schema` as CreateTable takes it; `name` comes after an installation's prefix.
+
+    `operations` are what a service does with its items, and its role must allow.
+    """
 
     name: str
     schema: Mapping[str, Any]
     ttl_attribute: str | None = None
+    operations: Sequence[str] = ("get_item", "put_item", "update_item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,21 @@ class Table:
             "ExpressionAttributeNames": _names(condition),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+
+    async def put_newer(self, item: Item, *, by: str) -> None:
+        """Put an item where there is none, or one whose number `by` is smaller; or leave it.
+
+        Doing so twice is doing so once, so it needs no operation id.
+        """
+        condition = f"attribute_not_exists(#{by}) OR #{by} < :new"
+        with contextlib.suppress(ConditionFailed):
+            await self._call(
+                "put_item",
+                Item=item,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=_names(condition),
+                ExpressionAttributeValues={":new": item[by]},
+            )
 
     async def update(
         self,
@@ -210,6 +234,22 @@ async def create_all(client: Client, items: Sequence[tuple[Table, Item]]) -> Non
             raise ConditionFailed(in_the_way[0]) from None
 
 
+def probes(client: Client, prefix: str, *definitions: TableDefinition) -> list[Probe]:
+    """That the tables are there and what is done with them is allowed."""
+    return [
+        probe(
+            client,
+            operation,
+            f"table {prefix}{definition.name}",
+            passes=["ConditionalCheckFailedException"],
+            TableName=prefix + definition.name,
+            **_in_vain(operation, definition),
+        )
+        for definition in definitions
+        for operation in definition.operations
+    ]
+
+
 async def create_table(client: Client, prefix: str, definition: TableDefinition) -> None:
     """Create the table where it does not exist, and wait until it can be used."""
     name = prefix + definition.name
@@ -228,6 +268,29 @@ async def create_table(client: Client, prefix: str, definition: TableDefinition)
             TableName=name,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": definition.ttl_attribute},
         )
+
+
+def _in_vain(operation: str, definition: TableDefinition) -> Mapping[str, Any]:
+    """Parameters that find nothing and change nothing."""
+    key = {each["AttributeName"]: string(_NOBODY) for each in definition.schema["KeySchema"]}
+    partition_key = next(iter(key))
+    if operation == "query":
+        condition = f"#{partition_key} = :key"
+        values = {":key": string(_NOBODY)}
+        return {
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+            "ExpressionAttributeValues": values,
+            "Limit": 1,
+        }
+    if operation == "get_item":
+        return {"Key": key}
+    condition = f"attribute_exists(#{partition_key})"
+    return {
+        "Item" if operation == "put_item" else "Key": key,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": _names(condition),
+    }
 
 
 def _in_the_way(error: AwsError) -> list[Item]:

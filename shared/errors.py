@@ -12,7 +12,8 @@ PlaymeshError
 ├── NotFound
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
-│   └── VersionConflict         somebody else was faster
+│   ├── VersionConflict         somebody else was faster
+│   └── IdempotencyKeyReused    it belongs to another request
 └── Unavailable                 try again later
 
 `code` is stable and part of the interface; the detail is for people and may change.
@@ -94,6 +95,11 @@ class VersionConflict(Conflict):
     def __init__(self, detail: str | None = None, *, current: object | None = None) -> None:
         super().__init__(detail)
         self.current = current
+
+
+class IdempotencyKeyReused(Conflict):
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key belongs to another request"
 
 
 class Unavailable(PlaymeshError):

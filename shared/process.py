@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 import structlog
@@ -11,12 +11,13 @@ import structlog
 from shared import errors
 from shared.env import SettingsError
 from shared.settings import ServerSettings
+from shared.start_check import StartError
 from shared.telemetry import configure_logging
 
 S = TypeVar("S")
 
 OK = 0
-USAGE = 64  # EX_USAGE: the settings are wrong, trying again will not help
+USAGE = 64  # EX_USAGE: settings or surroundings are wrong, trying again will not help
 TEMPORARY = 75  # EX_TEMPFAIL: try again later
 
 _log = structlog.get_logger()
@@ -32,16 +33,22 @@ def run(
     try:
         settings = read_settings(os.environ)  # noqa: TID251 - the edge: read once, here
     except SettingsError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)  # noqa: T201 - before logging is configured
-        return USAGE
+        return _wrong(error.faults)
     options = server(settings)
     configure_logging(level=options.log_level, form=options.log_format, service=service)
     try:
         return asyncio.run(main(settings)) or OK
+    except StartError as error:
+        return _wrong(error.faults)
     except errors.Unavailable as error:
         _log.error("start.failed", reason=str(error))
         return TEMPORARY
     except OSError as error:
         _log.error("start.failed", reason=error.strerror or str(error))
         return USAGE
+
+
+def _wrong(faults: Iterable[str]) -> int:
+    for fault in faults:
+        print(fault, file=sys.stderr)  # noqa: T201 - for people, also before logging is configured
+    return USAGE

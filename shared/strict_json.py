@@ -43,6 +43,11 @@ def dumps(value: object) -> str:
     return _ENCODER.encode(value)
 
 
+def canonical(value: object) -> str:
+    """The same text for equal values, whatever the order of their members."""
+    return _CANONICAL_ENCODER.encode(value)
+
+
 def _is_too_deep(value: JsonValue) -> bool:
     level = [value]
     for _ in range(_DEEPEST):
@@ -97,3 +102,6 @@ _DECODER = json.JSONDecoder(
 )
 # Made once: json.dumps() with arguments of one's own makes an encoder for each call.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_CANONICAL_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True
+)

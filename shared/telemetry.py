@@ -9,7 +9,16 @@ from typing import Any
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
-_SECRET_NAMES = ("token", "secret", "password", "authorization", "cookie", "credential", "ticket")
+_SECRET_NAMES = (
+    "token",
+    "secret",
+    "password",
+    "authorization",
+    "cookie",
+    "credential",
+    "ticket",
+    "idempotency",  # a new guest's key gives its secret again
+)
 _REDACTED = "[redacted]"
 
 

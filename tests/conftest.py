@@ -1,10 +1,13 @@
 """Fixtures that every kind of test may use."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 from joserfc.jwk import ECKey, RSAKey
 
 from shared.auth.verifier import TokenVerifier
+from tests.support import aws
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, ec_key, rsa_key
 from tests.support.tokens import verifier_of
@@ -23,6 +26,13 @@ def clock() -> ManualClock:
 def signing_key() -> RSAKey:
     """Finding an RSA key takes tenths of a second: one for all tests that do not change it."""
     return rsa_key("key-1")
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The URL of AWS's stand-in, one for all tests."""
+    with aws.moto() as url:
+        yield url
 
 
 @pytest.fixture

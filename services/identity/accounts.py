@@ -26,14 +26,21 @@ class Accounts:
         self._clock = clock
 
     async def create_guest(self) -> NewGuest:
-        secret = new_secret()
-        account = Account(
-            user_id=new_id(),
-            created_at=self._clock.now(),
-            guest_secret_digest=digest(secret),
-        )
-        await self._store.create(account)
-        return NewGuest(account, secret)
+        guest = self._guest(new_id(), new_secret())
+        await self._store.create(guest.account)
+        return guest
+
+    async def create_guest_once(self, user_id: str, secret: str) -> NewGuest:
+        """The guest of this id and secret, whether it is made now or was made before.
+
+        Raises InvalidCredential where that account has another secret by now, or none.
+        """
+        guest = self._guest(user_id, secret)
+        try:
+            await self._store.create(guest.account)
+        except errors.AlreadyExists:
+            return NewGuest(await self.authenticate_guest(user_id, secret), secret)
+        return guest
 
     async def authenticate_guest(self, user_id: str, secret: str) -> Account:
         """Raises InvalidCredential, the same for an unknown user and a wrong secret."""
@@ -46,3 +53,11 @@ class Accounts:
 
     async def get(self, user_id: str) -> Account | None:
         return await self._store.get(user_id)
+
+    def _guest(self, user_id: str, secret: str) -> NewGuest:
+        account = Account(
+            user_id=user_id,
+            created_at=self._clock.now(),
+            guest_secret_digest=digest(secret),
+        )
+        return NewGuest(account, secret)

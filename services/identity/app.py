@@ -10,24 +10,33 @@ from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
 from services.identity.adapters import files
 from services.identity.adapters.files import FileServiceClientStore
-from services.identity.adapters.sqlite import MIGRATIONS, SqliteAccountStore, SqliteSessionStore
+from services.identity.adapters.sqlite import (
+    MIGRATIONS,
+    SqliteAccountStore,
+    SqliteIdempotencyStore,
+    SqliteSessionStore,
+)
 from services.identity.appkeys import LOGINS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
 from services.identity.handlers import routes
+from services.identity.idempotency import Idempotency
 from services.identity.logins import Logins
-from services.identity.ports import AccountStore, SessionStore
-from services.identity.refresh_tokens import RefreshTokens
+from services.identity.ports import AccountStore, IdempotencyStore, SessionStore
+from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
-from services.identity.well_known import WellKnown, openid_configuration
+from services.identity.well_known import WellKnown
+from shared.auth.verifier import LEEWAY
 from shared.background import repeating
 from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
 from shared.http.server import serve
-from shared.keys.signer import Signer
-from shared.keys.stores import open_key_stores
+from shared.keys.documents import render_openid_configuration
+from shared.keys.signer import Signer, SignerPolicy
+from shared.keys.stores import KeyStores, open_key_stores
 from shared.settings import ServerSettings
 from shared.sqlite import Database
+from shared.start_check import StartCheck
 
 _LARGEST_BODY = 64 * 1024
 _FIRST_KEY_POLL = 0.2
@@ -36,40 +45,55 @@ _FIRST_KEY_POLL = 0.2
 @dataclass(frozen=True, slots=True)
 class Stores:
     accounts: AccountStore
+    idempotency: IdempotencyStore
     sessions: SessionStore
     service_clients: ServiceClientStore
-    refresh_key: bytes = field(repr=False)
+    refresh_key: RefreshKey = field(repr=False)
 
 
 @contextlib.asynccontextmanager
-async def open_stores(server: ServerSettings) -> AsyncIterator[Stores]:
-    """Raises Unavailable where a store cannot be used."""
+async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterator[Stores]:
+    """Raises Unavailable where a file cannot be used; `check` learns what AWS must have."""
     if server.aws is None:
         database = Database(server.data_dir / "identity.db", MIGRATIONS)
         await database.open()
         service_clients = FileServiceClientStore(server.data_dir / "secrets")
         await service_clients.create_if_missing()
+        key = await files.load_refresh_key(server.data_dir / "secrets")
         yield Stores(
             SqliteAccountStore(database),
+            SqliteIdempotencyStore(database),
             SqliteSessionStore(database),
             service_clients,
-            await files.load_refresh_key(server.data_dir / "secrets"),
+            lambda: key,
         )
         await database.close()
         return
     # Imported here: where nothing is kept in AWS, its libraries need not be installed.
     from services.identity.adapters import dynamodb, secretsmanager  # noqa: PLC0415
     from shared import aws  # noqa: PLC0415
+    from shared.dynamodb import probes  # noqa: PLC0415
 
     names = server.aws
     async with aws.client("dynamodb") as tables, aws.client("secretsmanager") as secrets:
+        service_clients_secret = secretsmanager.SecretsManagerServiceClientStore(
+            secrets, names.secret("service-clients")
+        )
+        refresh_key = secretsmanager.SecretsManagerRefreshKey(secrets, names.secret("refresh-key"))
+        definitions = (
+            dynamodb.ACCOUNTS,
+            dynamodb.IDEMPOTENCY,
+            dynamodb.IDENTITIES,
+            dynamodb.SESSIONS,
+        )
+        check.add(probes(tables, names.table_prefix, *definitions))
+        check.add([service_clients_secret.probe, refresh_key.load])
         yield Stores(
             dynamodb.DynamoAccountStore(tables, names.table_prefix),
+            dynamodb.DynamoIdempotencyStore(tables, names.table_prefix),
             dynamodb.DynamoSessionStore(tables, names.table_prefix),
-            secretsmanager.SecretsManagerServiceClientStore(
-                secrets, names.secret("service-clients")
-            ),
-            await secretsmanager.load_refresh_key(secrets, names.secret("refresh-key")),
+            service_clients_secret,
+            refresh_key,
         )
 
 
@@ -93,10 +117,11 @@ def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock)
     )
     app = new_app(largest_body=_LARGEST_BODY)
     app[SESSIONS] = sessions
-    app[LOGINS] = Logins(accounts, sessions, access_tokens)
+    idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
+    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens)
     app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens)
     app[WELL_KNOWN] = WellKnown(
-        openid_configuration=openid_configuration(settings.trust.issuer),
+        openid_configuration=render_openid_configuration(settings.trust.issuer),
         published=lambda: signer.published,
         max_age=settings.caches.jwks_max_age,
     )
@@ -104,17 +129,33 @@ def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock)
     return app
 
 
+def new_signer(settings: Settings, keys: KeyStores, clock: Clock) -> Signer:
+    policy = SignerPolicy(
+        known_after=settings.caches.jwks_max_age + settings.trust.jwks_ttl,
+        token_lifetime=settings.trust.access_token_ttl + LEEWAY,
+    )
+    return Signer(keys.ring, keys.jwk_set, policy, clock)
+
+
 async def run(settings: Settings) -> None:
+    check = StartCheck()
     async with (
-        open_stores(settings.server) as stores,
-        open_key_stores(settings.server, settings.caches) as keys,
+        open_stores(settings.server, check) as stores,
+        open_key_stores(settings.server, settings.caches, check) as keys,
+        check.passing(),
     ):
-        signer = Signer(keys.ring, keys.public)
+        clock = SystemClock()
+        signer = new_signer(settings, keys, clock)
+
+        async def refresh() -> None:
+            # Without a signing key no login begins, so none gets stuck on what is not there yet.
+            if not check.not_ready():
+                await signer.refresh()
 
         def delay() -> float:
             refresh = settings.caches.key_refresh.total_seconds()
             return _FIRST_KEY_POLL if signer.not_ready() else refresh
 
-        async with repeating("signer.refresh", signer.refresh, delay):
-            app = create_app(settings, stores, signer, SystemClock())
-            await serve(app, settings.server, ready=[signer.not_ready])
+        async with repeating("signer.refresh", refresh, delay):
+            app = create_app(settings, stores, signer, clock)
+            await serve(app, settings.server, ready=[check.not_ready, signer.not_ready])

@@ -10,13 +10,18 @@ from shared.http.bodies import Fields, read_form, read_object, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
 
+_IDEMPOTENCY_KEY = "Idempotency-Key"
+
 _routes = web.RouteTableDef()
 
 
 @_routes.post("/v1/guests")
 async def create_guest(request: web.Request) -> web.Response:
     fields = await read_object(request) if request.can_read_body else Fields({})
-    login = await request.app[LOGINS].new_guest(device=wire.read_device(fields))
+    login = await request.app[LOGINS].new_guest(
+        device=wire.read_device(fields),
+        request=wire.read_keyed_request(request.headers.getall(_IDEMPOTENCY_KEY, []), fields),
+    )
     return json_response(wire.render_new_guest(login), status=201)
 
 
@@ -68,9 +73,14 @@ async def openid_configuration(request: web.Request) -> web.Response:
 
 
 async def login_as_guest(request: web.Request) -> web.Response:
-    guest = wire.read_optional_guest(await read_parameters(request))
+    fields = await read_parameters(request)
+    guest = wire.read_optional_guest(fields)
     logins = request.app[LOGINS]
-    login = await logins.guest(guest.user_id, guest.secret) if guest else await logins.new_guest()
+    if guest:
+        login = await logins.guest(guest.user_id, guest.secret)
+    else:
+        keys = request.headers.getall(_IDEMPOTENCY_KEY, [])
+        login = await logins.new_guest(request=wire.read_keyed_request(keys, fields))
     return json_response(wire.render_drop_in_guest(login))
 
 

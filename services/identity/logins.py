@@ -3,8 +3,13 @@
 from dataclasses import dataclass, field
 
 from services.identity.access_tokens import AccessTokens
-from services.identity.accounts import Accounts
+from services.identity.accounts import Accounts, NewGuest
+from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.sessions import IssuedTokens, Sessions
+from shared import errors
+from shared.ids import new_id
+
+_NEW_GUEST = "new guest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +19,28 @@ class GuestLogin:
 
 
 class Logins:
-    def __init__(self, accounts: Accounts, sessions: Sessions, access_tokens: AccessTokens) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        idempotency: Idempotency,
+        sessions: Sessions,
+        access_tokens: AccessTokens,
+    ) -> None:
         self._accounts = accounts
+        self._idempotency = idempotency
         self._sessions = sessions
         self._access_tokens = access_tokens
 
-    async def new_guest(self, *, device: str | None = None) -> GuestLogin:
-        """A crash on the way leaves an account that nobody knows of: harmless."""
+    async def new_guest(
+        self, *, device: str | None = None, request: KeyedRequest | None = None
+    ) -> GuestLogin:
+        """A repetition of `request` gets the same guest, in a session of its own.
+
+        So it repairs a crash on the way, which leaves without a `request` an account that nobody
+        knows of: harmless. Raises IdempotencyKeyReused.
+        """
         self._access_tokens.require_key()
-        guest = await self._accounts.create_guest()
+        guest = await (self._guest_of(request) if request else self._accounts.create_guest())
         return GuestLogin(await self._sessions.open(guest.account, device=device), guest.secret)
 
     async def guest(self, user_id: str, secret: str, *, device: str | None = None) -> GuestLogin:
@@ -30,3 +48,14 @@ class Logins:
         self._access_tokens.require_key()
         account = await self._accounts.authenticate_guest(user_id, secret)
         return GuestLogin(await self._sessions.open(account, device=device), secret)
+
+    async def _guest_of(self, request: KeyedRequest) -> NewGuest:
+        """First who it is, then the account: a repetition takes up whatever was done before."""
+        user_id = await self._idempotency.claim(_NEW_GUEST, request, result=new_id())
+        secret = self._idempotency.secret(_NEW_GUEST, request, user_id)
+        try:
+            return await self._accounts.create_guest_once(user_id, secret)
+        except errors.InvalidCredential:
+            raise errors.IdempotencyKeyReused(
+                "the guest of this Idempotency-Key has another secret by now"
+            ) from None

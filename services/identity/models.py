@@ -1,4 +1,4 @@
-"""Accounts and sessions; state changes are methods that refuse illegal moves."""
+"""What identity keeps; state changes are methods that refuse illegal moves."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -60,3 +60,17 @@ class Session:
     @property
     def expires_at(self) -> datetime:
         return min(self.idle_expires_at, self.absolute_expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """What the first request with a key has chosen, for those that repeat it.
+
+    `key` and `request` are digests: of the Idempotency-Key with what it was sent for, and of what
+    the request said. `result` is a new guest's user id.
+    """
+
+    key: bytes = field(repr=False)
+    request: bytes = field(repr=False)
+    result: str
+    expires_at: datetime

@@ -3,7 +3,13 @@
 from datetime import datetime
 from typing import Protocol
 
-from services.identity.models import Account, LinkedIdentity, Session, SessionKey
+from services.identity.models import (
+    Account,
+    IdempotencyRecord,
+    LinkedIdentity,
+    Session,
+    SessionKey,
+)
 
 
 class AccountStore(Protocol):
@@ -59,5 +65,18 @@ class SessionStore(Protocol):
         of its limits has been reached; a limit is reached *at* its instant. The check and the
         change are one atomic step: of many callers with one token exactly one gets the advanced
         session, the others VersionConflict, as does everybody whose token is not good.
+        """
+        ...
+
+
+class IdempotencyStore(Protocol):
+    """Idempotency records by key. Raises Unavailable in bad weather."""
+
+    async def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
+        """Store `record` unless there is one of its key, and answer the one that is stored then.
+
+        One that has expired at `now`, which it has *at* its instant, counts as none. The check
+        and the change are one atomic step: of many callers with one key exactly one stores, and
+        all are answered its record.
         """
         ...

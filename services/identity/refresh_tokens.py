@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import re
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.identity.models import SessionKey
@@ -23,10 +24,14 @@ class RefreshToken:
     counter: int
 
 
+RefreshKey = Callable[[], bytes]
+"""Raises Unavailable as long as the key is not known."""
+
+
 class RefreshTokens:
     """`key` is 256 random bits; whoever has it can make the tokens of every session."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: RefreshKey) -> None:
         self._key = key
 
     def render(self, token: RefreshToken) -> str:
@@ -45,5 +50,5 @@ class RefreshTokens:
         return RefreshToken(SessionKey(match[1], match[2]), int(match[3]))
 
     def _tag(self, content: str) -> str:
-        tag = hmac.digest(self._key, content.encode(), hashlib.sha256)
+        tag = hmac.digest(self._key(), content.encode(), hashlib.sha256)
         return urlsafe_b64encode(tag).rstrip(b"=").decode()

@@ -1,9 +1,12 @@
 """JSON and form bodies, and what becomes of them."""
 
+import re
 from base64 import b64decode
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
+from services.identity.idempotency import KeyedRequest
 from services.identity.logins import GuestLogin
 from services.identity.service_clients import ServiceToken
 from services.identity.sessions import IssuedTokens
@@ -15,6 +18,7 @@ _LONGEST_SECRET = 256
 _LONGEST_TOKEN = 512
 _LONGEST_DEVICE = 128
 _LONGEST_SCOPE = 1024
+_IDEMPOTENCY_KEY = re.compile("[!-~]{16,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,20 @@ def read_optional_guest(fields: Fields) -> GuestCredential | None:
     if not fields.has("user_id") and not fields.has("guest_secret"):
         return None
     return _read_guest(fields, secret="guest_secret")  # noqa: S106 - the parameter's name
+
+
+def read_keyed_request(keys: Sequence[str], body: Fields) -> KeyedRequest | None:
+    """None without an Idempotency-Key. `keys` are the values of all headers of that name."""
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise errors.InvalidRequest("`Idempotency-Key` is given more than once")
+    if not _IDEMPOTENCY_KEY.fullmatch(keys[0]):
+        raise errors.InvalidRequest(
+            "`Idempotency-Key` must be 16 to 128 visible ASCII characters without spaces:"
+            " a random UUID or better"
+        )
+    return KeyedRequest(keys[0], body.canonical())
 
 
 def read_login(fields: Fields) -> GuestCredential:

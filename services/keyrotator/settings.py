@@ -49,10 +49,10 @@ def _read_policy(env: Env, trust: TrustSettings, caches: CacheSettings) -> Rotat
         slack=env.duration("ROTATION_SLACK", _MINUTE, minimum=_SECOND, maximum=_DAY),
         access_token_ttl=trust.access_token_ttl,
     )
-    if policy.period < 2 * policy.publish_lead:
+    if policy.period < policy.publish_lead:
         env.fault(
             "ROTATION_PERIOD",
-            f"must be at least twice the {policy.publish_lead} that caches need to learn of a key"
+            f"must be at least the {policy.publish_lead} that caches need to learn of a key"
             " (JWKS_MAX_AGE + JWKS_TTL + KEY_REFRESH + ROTATION_SLACK)",
         )
     return policy

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from services.keyrotator.rotator import RotationOutlook
+from services.keyrotator.rotator import RevocationOutlook, RotationOutlook
 from shared.clock import to_iso
 from shared.keys.models import KeyRing, SigningKey
 
@@ -18,6 +18,10 @@ def render_outlook(outlook: RotationOutlook) -> dict[str, object]:
     return {**render_ring(outlook.ring), "activates_at": to_iso(outlook.activates_at)}
 
 
+def render_revocation(outlook: RevocationOutlook) -> dict[str, object]:
+    return {**render_ring(outlook.ring), "refused_at": to_iso(outlook.refused_at)}
+
+
 def _render_key(key: SigningKey) -> dict[str, object]:
     return {
         "kid": key.key_id,
@@ -27,6 +31,7 @@ def _render_key(key: SigningKey) -> dict[str, object]:
         "published": _iso(key.published_at),
         "activated": _iso(key.activated_at),
         "retires": _iso(key.retires_at),
+        "revoked": _iso(key.revoked_at),
     }
 
 

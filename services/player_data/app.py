@@ -21,13 +21,14 @@ from shared.http.app import new_app
 from shared.http.server import serve
 from shared.settings import ServerSettings
 from shared.sqlite import Database
+from shared.start_check import StartCheck
 
 _LARGEST_BODY = 512 * 1024
 
 
 @contextlib.asynccontextmanager
-async def open_records(server: ServerSettings) -> AsyncIterator[RecordStore]:
-    """Raises Unavailable where the store cannot be used."""
+async def open_records(server: ServerSettings, check: StartCheck) -> AsyncIterator[RecordStore]:
+    """Raises Unavailable where a file cannot be used; `check` learns what AWS must have."""
     if server.aws is None:
         database = Database(server.data_dir / "player_data.db", MIGRATIONS)
         await database.open()
@@ -35,10 +36,11 @@ async def open_records(server: ServerSettings) -> AsyncIterator[RecordStore]:
         await database.close()
         return
     # Imported here: where nothing is kept in AWS, its libraries need not be installed.
-    from services.player_data.adapters.dynamodb import DynamoRecordStore  # noqa: PLC0415
-    from shared import aws  # noqa: PLC0415
+    from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore  # noqa: PLC0415
+    from shared import aws, dynamodb  # noqa: PLC0415
 
     async with aws.client("dynamodb") as client:
+        check.add(dynamodb.probes(client, server.aws.table_prefix, RECORDS))
         yield DynamoRecordStore(client, server.aws.table_prefix)
 
 
@@ -55,6 +57,7 @@ def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Appl
 
 
 async def run(settings: Settings) -> None:
-    async with open_records(settings.server) as store:
+    check = StartCheck()
+    async with open_records(settings.server, check) as store, check.passing():
         app = create_app(settings, store, SystemClock())
-        await serve(app, settings.server, ready=[app[JWKS_CLIENT].not_ready])
+        await serve(app, settings.server, ready=[check.not_ready, app[JWKS_CLIENT].not_ready])

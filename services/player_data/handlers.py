@@ -17,6 +17,7 @@ _routes = web.RouteTableDef()
 
 _LIST = "/v1/players/{player}/records"
 _RECORD = "/v1/players/{player}/records/{collection}/{key}"
+_VERSIONS = "/v1/players/{player}/records/{collection}/{key}/versions"
 
 
 @_routes.get(_LIST)
@@ -58,6 +59,12 @@ async def delete_record(request: web.Request) -> web.Response:
     precondition = wire.read_precondition(request.headers)
     await request.app[RECORDS].delete(_key(request), precondition)
     return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+@_routes.get(_VERSIONS)
+async def list_versions(request: web.Request) -> web.Response:
+    versions = await request.app[RECORDS].versions(_key(request))
+    return web.json_response(text=wire.render_versions(versions))
 
 
 async def set_player_data(request: web.Request) -> web.Response:

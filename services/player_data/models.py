@@ -1,6 +1,7 @@
 """Records: JSON values of a player, versioned, under a collection and a key."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -12,6 +13,8 @@ LARGEST_VALUE = 350 * 1024
 """Bytes of a value as UTF-8 JSON; a DynamoDB item holds 400 KB in all."""
 LARGEST_PAGE = 1024 * 1024
 """Characters of all values of a page, unless its first record alone has more."""
+HISTORY = 10
+"""Earlier versions of a key that are kept. With another number, those of before may get lost."""
 
 
 def check_name(text: str, what: str) -> str:
@@ -73,6 +76,11 @@ class Precondition:
     def at(cls, *versions: int) -> "Precondition":
         return cls(frozenset(versions), may_be_absent=False)
 
+    @property
+    def may_overwrite(self) -> bool:
+        """Whether there is any record that it admits."""
+        return self.versions is None or bool(self.versions)
+
     def admits(self, current: Record | None) -> bool:
         if current is None:
             return self.may_be_absent
@@ -98,3 +106,15 @@ class Page:
 
     records: list[Record]
     next_after: RecordKey | None
+
+
+def fill_page(records: Iterable[Record]) -> list[Record]:
+    """The first records, as many as a page takes: LARGEST_PAGE, but one whatever its size."""
+    page: list[Record] = []
+    size = 0
+    for record in records:
+        size += len(record.value)
+        if page and size > LARGEST_PAGE:
+            break
+        page.append(record)
+    return page

@@ -1,5 +1,6 @@
 """What player_data keeps, and the law that every store of it obeys."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -13,18 +14,28 @@ class RecordStore(Protocol):
     Where the precondition does not hold it raises VersionConflict with the record as it is
     (`current`, None where there is none) and changes nothing. Reads see every acknowledged
     write. The version of a key grows by one with each write, deletions included, for ever.
+
+    A write to version n keeps the values of the versions n - `keep` to n - 1, in the same step:
+    its failure neither adds to what is kept nor takes from it. Two numbers over the life of a key
+    may cost versions that both would keep, but never the one before the last write.
     """
 
     async def get(self, key: RecordKey) -> Record | None: ...
 
     async def put(
-        self, key: RecordKey, value: str, *, precondition: Precondition, now: datetime
+        self,
+        key: RecordKey,
+        value: str,
+        *,
+        precondition: Precondition,
+        keep: int,
+        now: datetime,
     ) -> Written:
         """The record as stored. `created_at` is that of the last creation."""
         ...
 
     async def delete(
-        self, key: RecordKey, *, precondition: Precondition, now: datetime
+        self, key: RecordKey, *, precondition: Precondition, keep: int, now: datetime
     ) -> int | None:
         """The version of the deletion; None, and no change, where there was no record.
 
@@ -47,5 +58,14 @@ class RecordStore(Protocol):
         records and LARGEST_PAGE characters of values, but one record whatever its size. A record
         that exists throughout a walk over all pages is seen exactly once, whatever is written
         meanwhile.
+        """
+        ...
+
+    async def versions(self, key: RecordKey) -> Sequence[Record]:
+        """The kept versions of a key before its last write, newest first, each as it was.
+
+        A deletion has no value and is not among them, but counts as one of those to keep; the
+        value before it is. LARGEST_PAGE characters of values at most, but one version whatever
+        its size. Versions that writes push out meanwhile may be missing at the end.
         """
         ...

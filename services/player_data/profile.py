@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.player_data.models import Precondition, RecordKey, check_size
+from services.player_data.models import HISTORY, Precondition, RecordKey, check_size
 from services.player_data.ports import RecordStore
 from shared import errors, strict_json
 from shared.clock import Clock
@@ -42,6 +42,7 @@ class Profiles:
                     key,
                     check_size(strict_json.dumps(merged)),
                     precondition=precondition,
+                    keep=HISTORY,
                     now=self._clock.now(),
                 )
             except errors.VersionConflict:

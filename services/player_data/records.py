@@ -1,6 +1,16 @@
 """A player's records, and who may reach them."""
 
-from services.player_data.models import Page, Precondition, Record, RecordKey, Written, check_size
+from collections.abc import Sequence
+
+from services.player_data.models import (
+    HISTORY,
+    Page,
+    Precondition,
+    Record,
+    RecordKey,
+    Written,
+    check_size,
+)
 from services.player_data.ports import RecordStore
 from shared import errors, strict_json
 from shared.clock import Clock
@@ -24,11 +34,15 @@ class Records:
     async def put(self, key: RecordKey, value: JsonValue, precondition: Precondition) -> Written:
         """Raises VersionConflict with the current record, TooLarge."""
         text = check_size(strict_json.dumps(value))
-        return await self._store.put(key, text, precondition=precondition, now=self._clock.now())
+        return await self._store.put(
+            key, text, precondition=precondition, keep=HISTORY, now=self._clock.now()
+        )
 
     async def delete(self, key: RecordKey, precondition: Precondition) -> None:
         """Raises VersionConflict with the current record, NotFound."""
-        deleted = await self._store.delete(key, precondition=precondition, now=self._clock.now())
+        deleted = await self._store.delete(
+            key, precondition=precondition, keep=HISTORY, now=self._clock.now()
+        )
         if deleted is None:
             raise errors.NotFound("there is no such record")
 
@@ -44,6 +58,10 @@ class Records:
         return await self._store.list(
             player, collection=collection, prefix=prefix, after=after, limit=limit
         )
+
+    async def versions(self, key: RecordKey) -> Sequence[Record]:
+        """What the key held before, newest first, whether or not it holds something now."""
+        return await self._store.versions(key)
 
 
 def resolve_player(asked: str, subject: str) -> str:

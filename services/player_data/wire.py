@@ -2,7 +2,7 @@
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
@@ -90,6 +90,10 @@ def render_page(page: Page) -> str:
     cursor = _render_cursor(page.next_after) if page.next_after else None
     records = ",".join(render_record(record) for record in page.records)
     return '{"records":[' + records + '],"cursor":' + strict_json.dumps(cursor) + "}"
+
+
+def render_versions(versions: Sequence[Record]) -> str:
+    return '{"versions":[' + ",".join(render_record(record) for record in versions) + "]}"
 
 
 def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:

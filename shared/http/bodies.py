@@ -64,6 +64,10 @@ class Fields:
     def names(self) -> list[str]:
         return list(self._values)
 
+    def canonical(self) -> str:
+        """The same text for the same names and values, however they were sent."""
+        return strict_json.canonical(self._values)
+
     def has(self, name: str) -> bool:
         return self._values.get(name) not in (None, "")
 

@@ -1,4 +1,4 @@
-"""The key ring and the JWK Set as JSON documents, and back."""
+"""The key ring and the public documents as JSON, and the ring back."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,6 +23,7 @@ def render_ring(ring: KeyRing) -> bytes:
                 "published_at": _iso(key.published_at),
                 "activated_at": _iso(key.activated_at),
                 "retires_at": _iso(key.retires_at),
+                "revoked_at": _iso(key.revoked_at),
             }
             for key in ring.keys
         ],
@@ -47,6 +48,22 @@ def render_jwk_set(ring: KeyRing) -> bytes:
     return strict_json.dumps({"keys": ring.public_jwks()}).encode()
 
 
+def render_openid_configuration(issuer: str) -> bytes:
+    """Where everything is (RFC 8414 section 2), for API Gateway's authorizers among others."""
+    body = {
+        "issuer": issuer,
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "token_endpoint": f"{issuer}/oauth2/token",
+        "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+        "scopes_supported": ["guest", "authenticated"],
+        "response_types_supported": ["token"],
+        "subject_types_supported": ["public"],
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+    }
+    return strict_json.dumps(body).encode()
+
+
 def _key(entry: Mapping[str, Any]) -> SigningKey:
     return SigningKey(
         key_id=entry["public_jwk"]["kid"],
@@ -58,6 +75,7 @@ def _key(entry: Mapping[str, Any]) -> SigningKey:
         published_at=_moment(entry["published_at"]),
         activated_at=_moment(entry["activated_at"]),
         retires_at=_moment(entry["retires_at"]),
+        revoked_at=_moment(entry.get("revoked_at")),  # a ring of an earlier version has none
     )
 
 

@@ -1,4 +1,4 @@
-"""Signing keys and their ring: pending, active, retiring, retired. Illegal moves are refused."""
+"""Signing keys and their ring, from pending to retired or revoked. Illegal moves are refused."""
 
 import enum
 from collections.abc import Mapping
@@ -21,11 +21,16 @@ class KeyState(enum.Enum):
     """Signs no more, still published: tokens that it signed are in use."""
     RETIRED = "retired"
     """No longer published, private part gone; kept for the record."""
+    REVOKED = "revoked"
+    """As retired, but at once: somebody else may be able to sign with it."""
+
+
+_UNPUBLISHED = (KeyState.RETIRED, KeyState.REVOKED)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """`private_jwk` is None once retired. `published_at` is None until the set was seen stored."""
+    """`private_jwk` is None once unpublished, `published_at` until the set was seen stored."""
 
     key_id: str
     algorithm: str
@@ -36,6 +41,7 @@ class SigningKey:
     published_at: datetime | None = None
     activated_at: datetime | None = None
     retires_at: datetime | None = None
+    revoked_at: datetime | None = None
 
     @classmethod
     def generate(cls, algorithm: str, now: datetime) -> "SigningKey":
@@ -60,7 +66,7 @@ class SigningKey:
     @property
     def is_published(self) -> bool:
         """Whether the key belongs into the public JWK Set."""
-        return self.state is not KeyState.RETIRED
+        return self.state not in _UNPUBLISHED
 
     def published(self, now: datetime) -> "SigningKey":
         self._must_be(KeyState.PENDING)
@@ -79,6 +85,16 @@ class SigningKey:
     def retired(self) -> "SigningKey":
         self._must_be(KeyState.RETIRING)
         return replace(self, state=KeyState.RETIRED, private_jwk=None)
+
+    def discarded(self) -> "SigningKey":
+        """A key that never signed, so nobody waits for anything."""
+        self._must_be(KeyState.PENDING)
+        return replace(self, state=KeyState.RETIRED, private_jwk=None)
+
+    def revoked(self, now: datetime) -> "SigningKey":
+        if not self.is_published:
+            raise IllegalMoveError(f"{self.key_id} is {self.state.value} already")
+        return replace(self, state=KeyState.REVOKED, private_jwk=None, revoked_at=now)
 
     def _must_be(self, state: KeyState) -> None:
         if self.state is not state:
@@ -106,9 +122,12 @@ class KeyRing:
     def pending(self) -> SigningKey | None:
         return next((key for key in self.keys if key.state is KeyState.PENDING), None)
 
+    def key(self, key_id: str) -> SigningKey | None:
+        return next((key for key in self.keys if key.key_id == key_id), None)
+
     def with_key(self, key: SigningKey) -> "KeyRing":
         """The ring with `key` in the place of the key of the same id, or added at the end."""
-        if any(known.key_id == key.key_id for known in self.keys):
+        if self.key(key.key_id):
             keys = tuple(key if known.key_id == key.key_id else known for known in self.keys)
             return replace(self, keys=keys)
         return replace(self, keys=(*self.keys, key))

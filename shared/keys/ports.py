@@ -1,4 +1,4 @@
-"""Where the key ring and the JWK Set are kept."""
+"""Where the key ring and the public documents are kept."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +13,7 @@ class StoredRing:
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedSet:
+class PublishedDocument:
     """The document exactly as verifiers get it; the entity tag without its quotes."""
 
     document: bytes
@@ -38,9 +38,9 @@ class KeyRingStore(Protocol):
         ...
 
 
-class JwkSetStore(Protocol):
-    """The public JWK Set, as verifiers fetch it. The same law as KeyRingStore."""
+class PublicDocumentStore(Protocol):
+    """One document that everybody may fetch, as the JWK Set. The same law as KeyRingStore."""
 
-    async def read(self) -> PublishedSet | None: ...
+    async def read(self) -> PublishedDocument | None: ...
 
-    async def publish(self, document: bytes, *, expected: str | None) -> PublishedSet: ...
+    async def publish(self, document: bytes, *, expected: str | None) -> PublishedDocument: ...

@@ -7,31 +7,36 @@ twice; the second what may come in between.
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from typing import Protocol
 
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    IDEMPOTENCY,
     IDENTITIES,
     SESSIONS,
     DynamoAccountStore,
+    DynamoIdempotencyStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.identity.models import Session
-from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
-from services.player_data.models import Precondition, Record
+from services.identity.models import IdempotencyRecord, Session
+from services.player_data.adapters.dynamodb import DynamoRecordStore
+from services.player_data.models import HISTORY, Precondition, Record
+from services.player_data.ports import RecordStore
 from shared import errors
 from shared.aws import Client
 from tests.conformance.accounts import account
-from tests.conformance.dynamodb import FEW, OnDynamo
+from tests.conformance.dynamodb import FEW, TABLES, OnDynamo
+from tests.conformance.idempotency import DAY, FIRST, NOW, SECOND
 from tests.conformance.identities import BOB, find, identity, log_in
-from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, put
+from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, numbers, put
 from tests.conformance.records_model import RecordStoreMachine
 from tests.conformance.sessions import IDLE, LATER, MILLISECOND, SESSION, consume
 from tests.support.aws import client, new_tables
-from tests.support.lost_replies import Contended, NeverAnswers, SentTwice
+from tests.support.lost_replies import Contended, Interrupted, NeverAnswers, SentTwice
 
 Others = Callable[[DynamoRecordStore], Awaitable[object]]
 
@@ -72,6 +77,14 @@ def _wide(_: Record | None) -> Precondition:
     return Precondition(frozenset(range(1, 9)), may_be_absent=True)
 
 
+class Write(Protocol):
+    """`put` or `delete`, as far as both take the same."""
+
+    async def __call__(
+        self, store: RecordStore, *, precondition: Precondition = ..., keep: int = ...
+    ) -> object: ...
+
+
 Condition = Callable[[Record | None], Precondition]
 CONDITIONS = [_blind, _exact, _wide]
 PASSING = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"]
@@ -87,7 +100,7 @@ class AmbiguousWrites(OnDynamo):
 
     @pytest.fixture
     async def prefix(self, dynamodb: Client) -> str:
-        return await new_tables(dynamodb, ACCOUNTS, IDENTITIES, SESSIONS, RECORDS)
+        return await new_tables(dynamodb, ACCOUNTS, IDEMPOTENCY, IDENTITIES, SESSIONS, *TABLES)
 
     # Accounts.
 
@@ -164,6 +177,42 @@ class AmbiguousWrites(OnDynamo):
             await log_in(DynamoIdentityStore(contended, prefix), identity())
         assert contended.transactions == 1
 
+    # Idempotency records.
+
+    @pytest.mark.parametrize("expired", [False, True], ids=["new", "expired"])
+    async def test_a_key_is_claimed_once(
+        self, dynamodb: Client, twice: SentTwice, prefix: str, *, expired: bool
+    ) -> None:
+        store, other = (
+            DynamoIdempotencyStore(twice, prefix),
+            DynamoIdempotencyStore(dynamodb, prefix),
+        )
+        if expired:
+            await other.claim(replace(SECOND, expires_at=NOW), now=NOW - DAY)
+        assert await store.claim(FIRST, now=NOW) == FIRST
+        assert await other.claim(SECOND, now=NOW) == FIRST
+
+    async def test_a_key_that_others_claimed_meanwhile_was_claimed(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = (
+            DynamoIdempotencyStore(twice, prefix),
+            DynamoIdempotencyStore(dynamodb, prefix),
+        )
+
+        async def follow() -> IdempotencyRecord:
+            return await other.claim(SECOND, now=NOW)
+
+        twice.meanwhile = follow
+        assert await store.claim(FIRST, now=NOW) == FIRST
+
+    async def test_a_key_that_was_claimed_by_another_is_answered_theirs(
+        self, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoIdempotencyStore(twice, prefix)
+        await store.claim(FIRST, now=NOW)
+        assert await store.claim(SECOND, now=NOW) == FIRST
+
     # Sessions.
 
     async def test_a_session_is_created_once(self, twice: SentTwice, prefix: str) -> None:
@@ -218,18 +267,20 @@ class AmbiguousWrites(OnDynamo):
 
     # Records.
 
+    @pytest.mark.parametrize("keep", [0, HISTORY])
     @pytest.mark.parametrize("others", OTHERS)
     @pytest.mark.parametrize("condition", CONDITIONS)
     @pytest.mark.parametrize("state", list(STATES))
     async def test_a_record_is_put_once(
         self,
         dynamodb: Client,
-        twice: SentTwice,
         prefix: str,
         state: str,
         condition: Condition,
         others: Others,
+        keep: int,
     ) -> None:
+        twice = SentTwice(dynamodb, among=["update_item"])
         store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
         last_version = await STATES[state](other)
         seen = await other.get(KEY)
@@ -239,27 +290,110 @@ class AmbiguousWrites(OnDynamo):
             KEY,
             '"mine"',
             precondition=condition(seen),
+            keep=keep,
             now=T0,
         )
         assert written.record == Record(KEY, '"mine"', last_version + 1, T0, T0)
         assert written.created == (state != "present")
-        await _same_as_once(dynamodb, other, state, others, '"mine"')
+        await _same_as_once(dynamodb, other, state, others, '"mine"', keep)
 
+    @pytest.mark.parametrize("keep", [0, HISTORY])
     @pytest.mark.parametrize("others", OTHERS)
     @pytest.mark.parametrize("condition", CONDITIONS)
     async def test_a_record_is_deleted_once(
         self,
         dynamodb: Client,
-        twice: SentTwice,
         prefix: str,
         condition: Condition,
         others: Others,
+        keep: int,
     ) -> None:
+        twice = SentTwice(dynamodb, among=["update_item"])
         store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
         seen = await put(other)
         twice.meanwhile = lambda: others(other)
-        assert await delete(store, precondition=condition(seen), now=T1) == seen.version + 1
-        await _same_as_once(dynamodb, other, "present", others, None)
+        deleted = await delete(store, precondition=condition(seen), keep=keep, now=T1)
+        assert deleted == seen.version + 1
+        await _same_as_once(dynamodb, other, "present", others, None, keep)
+
+    @pytest.mark.parametrize("others", OTHERS)
+    async def test_a_copy_that_is_sent_again_after_others_have_written_changes_no_history(
+        self, dynamodb: Client, prefix: str, others: Others
+    ) -> None:
+        twice = SentTwice(dynamodb, among=["put_item"])
+        store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
+        plain = DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))
+        await put(other)
+        twice.meanwhile = lambda: others(other)
+        await put(store, value='"mine"', now=T2)
+        await put(plain)
+        await others(plain)
+        await put(plain, value='"mine"', now=T2)
+        await _same(other, plain)
+
+    async def test_a_copy_that_comes_late_pushes_nothing_newer_out_of_its_slot(
+        self, dynamodb: Client, prefix: str
+    ) -> None:
+        twice = SentTwice(dynamodb, among=["put_item"])
+        store, other = DynamoRecordStore(twice, prefix), DynamoRecordStore(dynamodb, prefix)
+        seen = await put(other, keep=1)
+
+        async def write_again() -> None:
+            for _ in range(3):
+                await put(other, keep=1)
+
+        twice.meanwhile = write_again
+        with pytest.raises(errors.VersionConflict):
+            await put(store, precondition=Precondition.at(seen.version), keep=1)
+        assert await numbers(other) == [3]
+
+    @pytest.mark.parametrize("others", OTHERS)
+    @pytest.mark.parametrize("state", list(STATES))
+    async def test_a_blind_write_that_others_came_before_happens_after_them(
+        self, dynamodb: Client, prefix: str, state: str, others: Others
+    ) -> None:
+        """Every write of it sent twice, and the others between its copy and its update."""
+        late = Interrupted(SentTwice(dynamodb), "update_item")
+        store, other = DynamoRecordStore(late, prefix), DynamoRecordStore(dynamodb, prefix)
+        plain = DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))
+        await STATES[state](other)
+        late.meanwhile = lambda: others(other)
+        await put(store, value='"mine"', now=T2)
+        await STATES[state](plain)
+        await others(plain)
+        await put(plain, value='"mine"', now=T2)
+        await _same(other, plain)
+
+    @pytest.mark.parametrize("write", [put, delete])
+    async def test_a_conditional_write_that_another_came_before_is_a_conflict(
+        self, dynamodb: Client, prefix: str, write: Write
+    ) -> None:
+        late = Interrupted(SentTwice(dynamodb), "update_item")
+        store, other = DynamoRecordStore(late, prefix), DynamoRecordStore(dynamodb, prefix)
+        seen = await put(other)
+        late.meanwhile = lambda: put(other, value='"winner"')
+        with pytest.raises(errors.VersionConflict) as conflict:
+            await write(store, precondition=Precondition.at(seen.version))
+        winner = await other.get(KEY)
+        assert conflict.value.current == winner
+        assert await other.versions(KEY) == [seen]
+
+    async def test_a_blind_write_that_others_always_come_before_gives_up_and_has_not_happened(
+        self, dynamodb: Client, prefix: str
+    ) -> None:
+        late = Interrupted(dynamodb, "update_item")
+        store, other = DynamoRecordStore(late, prefix), DynamoRecordStore(dynamodb, prefix)
+        await put(other)
+
+        async def overtake() -> None:
+            await put(other, value='"other"')
+            late.meanwhile = overtake
+
+        late.meanwhile = overtake
+        with pytest.raises(errors.Unavailable):
+            await put(store, value='"mine"')
+        assert await numbers(other) == [8, 7, 6, 5, 4, 3, 2, 1]
+        assert {record.value for record in await other.versions(KEY)} == {"1", '"other"'}
 
     async def test_the_change_of_another_is_still_a_conflict(
         self, twice: SentTwice, prefix: str
@@ -281,7 +415,7 @@ class AmbiguousWrites(OnDynamo):
         @contextlib.asynccontextmanager
         async def open_store() -> AsyncIterator[DynamoRecordStore]:
             async with client("dynamodb", endpoint) as opened:
-                yield DynamoRecordStore(SentTwice(opened), await new_tables(opened, RECORDS))
+                yield DynamoRecordStore(SentTwice(opened), await new_tables(opened, *TABLES))
 
         class Machine(RecordStoreMachine):
             def __init__(self) -> None:
@@ -303,6 +437,34 @@ class AmbiguousWrites(OnDynamo):
         assert found is not None
         assert found.version == 1
 
+    @pytest.mark.parametrize("write", [put, delete])
+    async def test_a_copy_without_any_reply_is_unavailable_and_nothing_has_happened(
+        self, dynamodb: Client, prefix: str, write: Write
+    ) -> None:
+        store = DynamoRecordStore(dynamodb, prefix)
+        record = await put(store)
+        with pytest.raises(errors.Unavailable):
+            await write(DynamoRecordStore(NeverAnswers(dynamodb), prefix))
+        assert await store.get(KEY) == record
+        assert await store.versions(KEY) == []
+
+    @pytest.mark.parametrize("keep", [1, 3])
+    @pytest.mark.parametrize("write", [put, delete])
+    async def test_a_crash_between_the_copy_and_the_write_changes_nothing(
+        self, dynamodb: Client, prefix: str, write: Write, keep: int
+    ) -> None:
+        """Neither is the current version listed, nor is the oldest one pushed out."""
+        crashing = Interrupted(dynamodb, "update_item")
+        crashing.crash = True
+        store = DynamoRecordStore(dynamodb, prefix)
+        for _ in range(9):
+            await put(store, keep=keep)
+            current, history = await store.get(KEY), await store.versions(KEY)
+            with pytest.raises(errors.Unavailable):
+                await write(DynamoRecordStore(crashing, prefix), keep=keep)
+            assert await store.get(KEY) == current
+            assert await store.versions(KEY) == history
+
 
 async def _consume_some(store: DynamoSessionStore, *, first: int, count: int) -> Session | None:
     session = None
@@ -318,14 +480,20 @@ async def _same_as_once(
     state: str,
     others: Others,
     value: str | None,
+    keep: int,
 ) -> None:
     """What is stored is what the same writes make when every reply comes."""
-    plain = DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+    plain = DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))
     await STATES[state](plain)
     if value is None:
-        await delete(plain, now=T1)
+        await delete(plain, keep=keep, now=T1)
     else:
-        await put(plain, value=value)
+        await put(plain, value=value, keep=keep)
     await others(plain)
-    assert await other.get(KEY) == await plain.get(KEY)
-    assert (await put(other)).version == (await put(plain)).version
+    await _same(other, plain)
+
+
+async def _same(one: DynamoRecordStore, other: DynamoRecordStore) -> None:
+    assert await one.get(KEY) == await other.get(KEY)
+    assert await one.versions(KEY) == await other.versions(KEY)
+    assert (await put(one)).version == (await put(other)).version

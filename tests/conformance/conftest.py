@@ -9,12 +9,8 @@ from tests.support import aws
 
 # It needs Java and a download: its tests are there for those who have both.
 collect_ignore = [] if aws.DYNAMODB_LOCAL else ["test_dynamodb_local.py"]
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    with aws.moto() as url:
-        yield url
+# It needs an account, and makes and removes things there.
+collect_ignore += [] if aws.REAL_ACCOUNT else ["test_aws_account.py"]
 
 
 @pytest.fixture(scope="session")

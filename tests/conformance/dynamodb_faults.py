@@ -18,13 +18,13 @@ from services.identity.adapters.dynamodb import (
     DynamoSessionStore,
 )
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
-from services.player_data.models import LARGEST_PAGE, LARGEST_VALUE, Precondition, RecordKey
+from services.player_data.models import LARGEST_PAGE, LARGEST_VALUE, Precondition, Record, RecordKey
 from shared import errors
 from shared.aws import Client
 from shared.dynamodb import create_table
-from tests.conformance.dynamodb import OnDynamo
+from tests.conformance.dynamodb import TABLES, OnDynamo
 from tests.conformance.identities import identity, log_in
-from tests.conformance.records import ALICE, KEY, delete, fill, in_saves, page, put, walk
+from tests.conformance.records import ALICE, KEY, delete, fill, in_saves, numbers, page, put, walk
 from tests.conformance.sessions import SESSION, consume
 from tests.support.aws import client, new_tables
 from tests.support.servers import serving
@@ -96,7 +96,7 @@ class DynamoFaults(OnDynamo):
     async def test_botocore_sends_a_write_again_whose_reply_is_lost_and_it_happens_once(
         self, endpoint: str, dynamodb: Client, lose: Lose
     ) -> None:
-        prefix = await new_tables(dynamodb, ACCOUNTS, IDENTITIES, SESSIONS, RECORDS)
+        prefix = await new_tables(dynamodb, ACCOUNTS, IDENTITIES, SESSIONS, *TABLES)
         async with losing(endpoint, lose) as (unlucky, attempts):
             # Side by side: botocore waits a little before it sends again.
             await asyncio.gather(
@@ -104,27 +104,104 @@ class DynamoFaults(OnDynamo):
                 _use_session(DynamoSessionStore(unlucky, prefix)),
                 _use_record(DynamoRecordStore(unlucky, prefix)),
             )
-        assert Counter(attempts) == {"PutItem": 2, "UpdateItem": 8, "TransactWriteItems": 2}
+        # The record: created without a look, then twice read, copied and changed.
+        assert Counter(attempts) == {
+            "GetItem": 2,
+            "PutItem": 2 + 4,
+            "UpdateItem": 8,
+            "TransactWriteItems": 2,
+        }
         session = await DynamoSessionStore(dynamodb, prefix).get(SESSION.key)
         assert session is not None
         assert session.counter == 2
+        assert await numbers(DynamoRecordStore(dynamodb, prefix)) == [2, 1]
 
     async def test_a_missing_table_is_bad_weather_and_the_log_names_it(
         self, dynamodb: Client
     ) -> None:
         store = DynamoRecordStore(dynamodb, "nowhere-")
-        for operation in (store.get(KEY), put(store), delete(store), page(store)):
+        for operation in (
+            store.get(KEY),
+            put(store),
+            put(store, keep=0),
+            delete(store),
+            page(store),
+            store.versions(KEY),
+        ):
             with structlog.testing.capture_logs() as logs, pytest.raises(errors.Unavailable):
                 await operation
             assert [(log["table"], log["code"]) for log in logs] == [
                 ("nowhere-records", "ResourceNotFoundException")
             ]
 
+    async def test_a_missing_table_of_versions_keeps_what_would_be_lost_without_it(
+        self, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, RECORDS)
+        store = DynamoRecordStore(dynamodb, prefix)
+        record = await put(store)
+        for operation in (put(store), delete(store)):
+            with structlog.testing.capture_logs() as logs, pytest.raises(errors.Unavailable):
+                await operation
+            assert [log["table"] for log in logs] == [f"{prefix}record-versions"]
+        assert await store.get(KEY) == record
+
+    async def test_a_record_from_before_there_was_a_history_gets_one(
+        self, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, *TABLES)
+        store = DynamoRecordStore(dynamodb, prefix)
+        record = await put(store)
+        await dynamodb.update_item(
+            TableName=f"{prefix}records",
+            Key={"player": {"S": ALICE}, "sort": {"S": "saves#slot1"}},
+            UpdateExpression="REMOVE keep",
+        )
+        assert await store.versions(KEY) == []
+        await put(store)
+        assert await store.versions(KEY) == [record]
+
+    async def test_a_write_that_can_overwrite_nothing_is_one_call(
+        self, endpoint: str, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, *TABLES)
+        async with losing(endpoint, server_error) as (counted, attempts):
+            store = DynamoRecordStore(counted, prefix)
+            await put(store, precondition=Precondition.ABSENT)
+            await put(store, keep=0)
+            with pytest.raises(errors.VersionConflict):
+                await put(store, precondition=Precondition.ABSENT)
+        assert Counter(attempts) == {"UpdateItem": 6}  # each sent twice
+
+    async def test_of_parallel_writes_of_several_processes_none_is_missing_in_the_history(
+        self, endpoint: str, dynamodb: Client
+    ) -> None:
+        """Some may give up; what was acknowledged is there, once, and nothing besides."""
+        prefix = await new_tables(dynamodb, *TABLES)
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(client("dynamodb", endpoint)) for _ in range(4)
+            ]
+            stores = [DynamoRecordStore(one, prefix) for one in clients]
+            outcomes = await asyncio.gather(
+                *(put(stores[n % 4], value=str(n), keep=40) for n in range(32)),
+                *(delete(stores[n % 4], keep=40) for n in range(4)),
+                return_exceptions=True,
+            )
+        written = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+        failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        assert all(isinstance(outcome, errors.Unavailable) for outcome in failed)
+        assert len(written) > 16
+        store = DynamoRecordStore(dynamodb, prefix)
+        current = await store.get(KEY)
+        newest_first = sorted(written, key=lambda record: record.version, reverse=True)
+        assert await store.versions(KEY) == [one for one in newest_first if one != current]
+
     async def test_what_is_larger_than_an_item_can_be_is_too_large_and_changes_nothing(
         self,
         dynamodb: Client,
     ) -> None:
-        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))
         record = await put(store)
         with pytest.raises(errors.TooLarge):
             await put(store, value="x" * 400 * 1024)
@@ -134,7 +211,7 @@ class DynamoFaults(OnDynamo):
         self,
         dynamodb: Client,
     ) -> None:
-        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))
         await put(store)
         many = Precondition.at(*range(2, 252))
         with pytest.raises(errors.VersionConflict):
@@ -143,7 +220,7 @@ class DynamoFaults(OnDynamo):
         assert (await put(store, precondition=many)).version == 3
 
     async def test_a_page_ends_where_the_values_reach_its_size(self, dynamodb: Client) -> None:
-        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, RECORDS))
+        store = DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))
         keys = in_saves("a", "b", "c", "d", "e")
         for key in keys:
             await put(store, key, "x" * LARGEST_VALUE)
@@ -153,7 +230,7 @@ class DynamoFaults(OnDynamo):
     async def test_many_deleted_records_are_crossed_in_few_queries(
         self, endpoint: str, dynamodb: Client
     ) -> None:
-        prefix = await new_tables(dynamodb, RECORDS)
+        prefix = await new_tables(dynamodb, *TABLES)
         store = DynamoRecordStore(dynamodb, prefix)
         keys = in_saves(*(f"{number:02}" for number in range(60)))
         await fill(store, *keys)

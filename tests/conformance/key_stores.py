@@ -8,7 +8,7 @@ import pytest
 from shared import errors
 from shared.clock import Clock
 from shared.keys.models import KeyRing, SigningKey
-from shared.keys.ports import JwkSetStore, KeyRingStore
+from shared.keys.ports import KeyRingStore, PublicDocumentStore
 
 
 def make_ring(clock: Clock) -> KeyRing:
@@ -78,19 +78,19 @@ class KeyRingStoreContract:
         assert await store.load() == winners[0]
 
 
-class JwkSetStoreContract:
+class PublicDocumentStoreContract:
     """Subclasses provide the fixture `store`, empty."""
 
-    async def test_nothing_is_published_at_first(self, store: JwkSetStore) -> None:
+    async def test_nothing_is_published_at_first(self, store: PublicDocumentStore) -> None:
         assert await store.read() is None
 
-    async def test_the_document_is_served_byte_for_byte(self, store: JwkSetStore) -> None:
+    async def test_the_document_is_served_byte_for_byte(self, store: PublicDocumentStore) -> None:
         document = '{"keys":[],"é":"ü\\n"}'.encode()
         published = await store.publish(document, expected=None)
         assert published.document == document
         assert await store.read() == published
 
-    async def test_a_stale_entity_tag_publishes_nothing(self, store: JwkSetStore) -> None:
+    async def test_a_stale_entity_tag_publishes_nothing(self, store: PublicDocumentStore) -> None:
         first = await store.publish(b"1", expected=None)
         second = await store.publish(b"2", expected=first.etag)
         with pytest.raises(errors.VersionConflict):
@@ -100,7 +100,7 @@ class JwkSetStoreContract:
         assert await store.read() == second
 
     async def test_of_many_publishers_that_read_the_same_set_one_wins(
-        self, store: JwkSetStore
+        self, store: PublicDocumentStore
     ) -> None:
         first = await store.publish(b"first", expected=None)
         outcomes = await asyncio.gather(

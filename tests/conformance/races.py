@@ -8,7 +8,6 @@ PLAYMESH_TEST_LONG=1: moto answers one request after the other, so only their or
 
 import asyncio
 import contextlib
-import os
 import random  # noqa: TID251 - seeded: a race can be run again
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -17,29 +16,39 @@ import pytest
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    IDEMPOTENCY,
     IDENTITIES,
     SESSIONS,
     DynamoAccountStore,
+    DynamoIdempotencyStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
 from services.identity.models import Session
-from services.identity.ports import AccountStore, IdentityStore, SessionStore
+from services.identity.ports import (
+    AccountStore,
+    IdempotencyStore,
+    IdentityStore,
+    SessionStore,
+)
 from shared import errors
+from tests.conformance import idempotency
 from tests.conformance.identities import race
 from tests.conformance.sessions import SESSION, consume
 from tests.support import aws
+from tests.support.long import LONG
 
 RIVALS = 50
 OPENINGS = 3
 SEEDS = range(100)
-LONG = os.environ.get("PLAYMESH_TEST_LONG") == "1"  # noqa: TID251 - of tests only
+
 FEW_SEEDS = SEEDS if LONG else range(5)
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
     accounts: AccountStore
+    idempotency: IdempotencyStore
     identities: IdentityStore
     sessions: SessionStore
 
@@ -52,6 +61,11 @@ class Races:
     ) -> None:
         rivals = [opening.identities for opening in _draw(openings, seed)]
         await race(openings[0].identities, openings[0].accounts, *rivals)
+
+    async def test_one_of_many_claims_is_the_answer_to_all(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        await idempotency.race([opening.idempotency for opening in _draw(openings, seed)])
 
     async def test_one_of_many_consumes_a_refresh_token(
         self, openings: Sequence[Opening], seed: int
@@ -79,10 +93,11 @@ class DynamoRaces(Races):
                 await stack.enter_async_context(aws.client("dynamodb", endpoint))
                 for _ in range(OPENINGS)
             ]
-            prefix = await aws.new_tables(clients[0], ACCOUNTS, IDENTITIES, SESSIONS)
+            prefix = await aws.new_tables(clients[0], ACCOUNTS, IDEMPOTENCY, IDENTITIES, SESSIONS)
             yield [
                 Opening(
                     DynamoAccountStore(client, prefix),
+                    DynamoIdempotencyStore(client, prefix),
                     DynamoIdentityStore(client, prefix),
                     DynamoSessionStore(client, prefix),
                 )

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.player_data.models import (
+    HISTORY,
+    LARGEST_PAGE,
     LARGEST_VALUE,
     Page,
     Precondition,
@@ -36,9 +38,11 @@ async def put(
     value: str = "1",
     *,
     precondition: Precondition = Precondition.ALWAYS,
+    keep: int = HISTORY,
     now: datetime = T0,
 ) -> Record:
-    return (await store.put(key, value, precondition=precondition, now=now)).record
+    written = await store.put(key, value, precondition=precondition, keep=keep, now=now)
+    return written.record
 
 
 async def delete(
@@ -46,9 +50,15 @@ async def delete(
     key: RecordKey = KEY,
     *,
     precondition: Precondition = Precondition.ALWAYS,
+    keep: int = HISTORY,
     now: datetime = T0,
 ) -> int | None:
-    return await store.delete(key, precondition=precondition, now=now)
+    return await store.delete(key, precondition=precondition, keep=keep, now=now)
+
+
+async def numbers(store: RecordStore, key: RecordKey = KEY) -> list[int]:
+    """The versions that are kept."""
+    return [record.version for record in await store.versions(key)]
 
 
 async def fill(store: RecordStore, *keys: RecordKey) -> None:
@@ -278,44 +288,48 @@ class RecordWriteContract:
                 await put(store, precondition=Precondition.ABSENT)
         assert (await put(store)).version == 2
 
+    @pytest.mark.parametrize("keep", [0, HISTORY])
     @pytest.mark.parametrize(("precondition", "state"), HOLDS, ids=HOLD_IDS)
     async def test_a_put_whose_precondition_holds_makes_the_next_version(
-        self, store: RecordStore, precondition: Precondition, state: str
+        self, store: RecordStore, precondition: Precondition, state: str, keep: int
     ) -> None:
         last_version = await STATES[state](store)
-        record = await put(store, value='"new"', precondition=precondition, now=T2)
+        record = await put(store, value='"new"', precondition=precondition, keep=keep, now=T2)
         assert (record.version, record.value) == (last_version + 1, '"new"')
         assert await store.get(KEY) == record
 
+    @pytest.mark.parametrize("keep", [0, HISTORY])
     @pytest.mark.parametrize(("precondition", "state"), FAILS, ids=FAIL_IDS)
     async def test_a_put_whose_precondition_fails_carries_the_current_record_and_changes_nothing(
-        self, store: RecordStore, precondition: Precondition, state: str
+        self, store: RecordStore, precondition: Precondition, state: str, keep: int
     ) -> None:
         await STATES[state](store)
         current = await store.get(KEY)
         with pytest.raises(errors.VersionConflict) as conflict:
-            await put(store, value='"new"', precondition=precondition, now=T2)
+            await put(store, value='"new"', precondition=precondition, keep=keep, now=T2)
         assert conflict.value.current == current
         assert await store.get(KEY) == current
 
+    @pytest.mark.parametrize("keep", [0, HISTORY])
     @pytest.mark.parametrize(("precondition", "state"), HOLDS, ids=HOLD_IDS)
     async def test_a_delete_whose_precondition_holds_leaves_no_record(
-        self, store: RecordStore, precondition: Precondition, state: str
+        self, store: RecordStore, precondition: Precondition, state: str, keep: int
     ) -> None:
         await STATES[state](store)
         current = await store.get(KEY)
         expected = current.version + 1 if current else None
-        assert await delete(store, precondition=precondition, now=T2) == expected
+        assert await delete(store, precondition=precondition, keep=keep, now=T2) == expected
         assert await store.get(KEY) is None
 
+    @pytest.mark.parametrize("keep", [0, HISTORY])
     @pytest.mark.parametrize(("precondition", "state"), FAILS, ids=FAIL_IDS)
     async def test_a_delete_whose_precondition_fails_carries_the_current_record_and_changes_nothing(
-        self, store: RecordStore, precondition: Precondition, state: str
+        self, store: RecordStore, precondition: Precondition, state: str, keep: int
     ) -> None:
         last_version = await STATES[state](store)
         current = await store.get(KEY)
         with pytest.raises(errors.VersionConflict) as conflict:
-            await delete(store, precondition=precondition, now=T2)
+            await delete(store, precondition=precondition, keep=keep, now=T2)
         assert conflict.value.current == current
         assert await store.get(KEY) == current
         assert (await put(store)).version == last_version + 1
@@ -513,5 +527,163 @@ class RecordListContract:
         )
 
 
-class RecordStoreContract(RecordReadContract, RecordWriteContract, RecordListContract):
+class RecordHistoryContract:
+    """What a key held before."""
+
+    @pytest.mark.parametrize("state", ["absent", "present"])
+    async def test_what_was_never_overwritten_has_no_history(
+        self, store: RecordStore, state: str
+    ) -> None:
+        await STATES[state](store)
+        assert await store.versions(KEY) == []
+
+    async def test_earlier_versions_come_newest_first_as_they_were(
+        self, store: RecordStore
+    ) -> None:
+        written = [
+            await put(store, value=json.dumps(f"Zoë 🎮 {now}"), now=now) for now in (T0, T1, T2)
+        ]
+        await put(store, now=T3)
+        assert await store.versions(KEY) == written[::-1]
+
+    @pytest.mark.parametrize("keep", [1, 2, 3, 10])
+    async def test_as_many_versions_are_kept_as_the_writes_say(
+        self, store: RecordStore, keep: int
+    ) -> None:
+        for version in range(1, 26):
+            await put(store, keep=keep)
+            assert await numbers(store) == list(range(version - 1, 0, -1))[:keep]
+
+    async def test_a_write_that_keeps_none_leaves_no_history(self, store: RecordStore) -> None:
+        await put(store)
+        await put(store)
+        await put(store, keep=0)
+        assert await store.versions(KEY) == []
+
+    async def test_a_deletion_that_keeps_none_leaves_no_history(self, store: RecordStore) -> None:
+        await put(store)
+        await put(store)
+        assert await delete(store, keep=0) == 3
+        assert await store.versions(KEY) == []
+
+    @pytest.mark.parametrize(("before", "after"), [(10, 3), (3, 10), (7, 1), (0, 2), (10, 20)])
+    async def test_where_another_number_is_kept_the_newest_is_there_and_none_is_too_old(
+        self, store: RecordStore, before: int, after: int
+    ) -> None:
+        for _ in range(12):
+            await put(store, keep=before)
+        for version in range(13, 40):
+            await put(store, keep=after)
+            kept = await numbers(store)
+            assert kept == sorted(set(kept), reverse=True)
+            assert kept[0] == version - 1
+            assert kept[-1] >= version - after
+
+    async def test_after_a_deletion_the_value_before_it_is_the_newest(
+        self, store: RecordStore
+    ) -> None:
+        first = await put(store, value='"first"')
+        second = await put(store, value='"second"', now=T1)
+        await delete(store, now=T2)
+        assert await store.versions(KEY) == [second, first]
+
+    async def test_a_deletion_is_no_version_of_the_history_but_counts_as_one(
+        self, store: RecordStore
+    ) -> None:
+        for _ in range(3):
+            await put(store, keep=4)
+            await delete(store, keep=4)
+        assert await numbers(store) == [5, 3]
+
+    async def test_a_key_that_was_created_again_has_the_history_of_its_life_before(
+        self, store: RecordStore
+    ) -> None:
+        before = await put(store, now=T0)
+        await delete(store, now=T1)
+        again = await put(store, precondition=Precondition.ABSENT, now=T2)
+        assert await store.versions(KEY) == [before]
+        await put(store, now=T3)
+        assert await store.versions(KEY) == [again, before]
+
+    async def test_a_creation_pushes_out_what_is_too_old_by_then(self, store: RecordStore) -> None:
+        await put(store, keep=2)
+        await put(store, keep=2)
+        await delete(store, keep=2)
+        assert await numbers(store) == [2, 1]
+        await put(store, precondition=Precondition.ABSENT, keep=2)
+        assert await numbers(store) == [2]
+
+    async def test_refused_writes_and_deletions_of_nothing_leave_the_history_as_it_is(
+        self, store: RecordStore
+    ) -> None:
+        for _ in range(3):
+            await put(store, keep=2)
+        for write in (put, delete):
+            for precondition in (Precondition.at(1, 2, 4), Precondition.ABSENT):
+                with pytest.raises(errors.VersionConflict):
+                    await write(store, precondition=precondition, keep=2)
+        assert await numbers(store) == [2, 1]
+        await delete(store, keep=2)
+        assert await delete(store, keep=2) is None
+        assert await numbers(store) == [3, 2]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            RecordKey(ALICE, "saves", "slot"),
+            RecordKey(ALICE, "saves", "slot10"),
+            RecordKey(ALICE, "saves", "slot1-1"),
+            RecordKey(ALICE, "saves-", "slot1"),
+            RecordKey(ALICE, "s", "slot1"),
+            RecordKey(BOB, "saves", "slot1"),
+        ],
+    )
+    async def test_two_keys_have_two_histories(self, store: RecordStore, other: RecordKey) -> None:
+        mine = await put(store)
+        await put(store)
+        theirs = await put(store, other, '"theirs"')
+        await put(store, other)
+        assert await store.versions(KEY) == [mine]
+        assert await store.versions(other) == [theirs]
+
+    async def test_the_history_is_no_part_of_a_list(self, store: RecordStore) -> None:
+        await put(store)
+        record = await put(store)
+        assert await page(store) == Page([record], None)
+
+    async def test_a_history_ends_where_the_values_reach_the_size_of_a_page(
+        self, store: RecordStore
+    ) -> None:
+        for _ in range(8):
+            await put(store, value="x" * (LARGEST_PAGE // 6))
+        await delete(store)
+        assert await numbers(store) == [8, 7, 6, 5, 4, 3]
+
+    async def test_of_parallel_writes_none_is_missing_in_the_history(
+        self, store: RecordStore
+    ) -> None:
+        records = await asyncio.gather(
+            *(put(store, value=str(number), keep=12) for number in range(20))
+        )
+        newest_first = sorted(records, key=lambda record: record.version, reverse=True)
+        assert await store.versions(KEY) == newest_first[1:13]
+
+    async def test_of_parallel_puts_and_deletions_no_value_is_missing_in_the_history(
+        self, store: RecordStore
+    ) -> None:
+        first = await put(store)
+        outcomes = await asyncio.gather(
+            *(put(store, value=str(number), keep=30) for number in range(10)),
+            *(delete(store, keep=30) for _ in range(5)),
+        )
+        written = [first, *(outcome for outcome in outcomes if isinstance(outcome, Record))]
+        current = await store.get(KEY)
+        newest_first = sorted(written, key=lambda record: record.version, reverse=True)
+        expected = [record for record in newest_first if record != current]
+        assert await store.versions(KEY) == expected
+
+
+class RecordStoreContract(
+    RecordReadContract, RecordWriteContract, RecordListContract, RecordHistoryContract
+):
     """Subclasses provide the fixture `store`, empty."""

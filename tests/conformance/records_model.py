@@ -1,7 +1,7 @@
 """A dict that behaves as every store of records promises, and any sequence of calls on both."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ PLAYERS = ["a" * 32, "a" * 31 + "b"]
 COLLECTIONS = ["a", "a-b"]
 KEYS = ["a", "a_", "aB"]
 """Few, so that a run comes back to a key often."""
+KEEP = {"a": 3, "a_": 1, "aB": 0}
 
 keys = st.builds(
     RecordKey, st.sampled_from(PLAYERS), st.sampled_from(COLLECTIONS), st.sampled_from(KEYS)
@@ -39,7 +40,9 @@ class Model:
     """The promise, in the plainest words."""
 
     records: dict[RecordKey, Record] = field(default_factory=dict)
-    versions: dict[RecordKey, int] = field(default_factory=dict)
+    last: dict[RecordKey, int] = field(default_factory=dict)
+    """The number of the last version of every key."""
+    overwritten: list[Record] = field(default_factory=list)
 
     def put(
         self, key: RecordKey, value: str, precondition: Precondition, now: datetime
@@ -47,9 +50,11 @@ class Model:
         current = self.records.get(key)
         if not precondition.admits(current):
             return errors.VersionConflict(current=current)
-        self.versions[key] = self.versions.get(key, 0) + 1
+        if current:
+            self.overwritten.append(current)
+        self.last[key] = self.last.get(key, 0) + 1
         created_at = current.created_at if current else now
-        self.records[key] = Record(key, value, self.versions[key], created_at, now)
+        self.records[key] = Record(key, value, self.last[key], created_at, now)
         return self.records[key]
 
     def delete(
@@ -60,9 +65,18 @@ class Model:
             return errors.VersionConflict(current=current)
         if current is None:
             return None
-        self.versions[key] += 1
+        self.overwritten.append(current)
+        self.last[key] += 1
         del self.records[key]
-        return self.versions[key]
+        return self.last[key]
+
+    def versions(self, key: RecordKey) -> Sequence[Record]:
+        oldest = self.last.get(key, 0) - KEEP[key.key]
+        return [
+            record
+            for record in reversed(self.overwritten)
+            if record.key == key and record.version >= oldest
+        ]
 
     def list(
         self,
@@ -108,8 +122,10 @@ class RecordStoreMachine(RuleBasedStateMachine):
         self.now += timedelta(milliseconds=1)
 
         async def write() -> Record:
-            put = self.store.put(key, value, precondition=precondition, now=self.now)
-            return (await put).record
+            written = await self.store.put(
+                key, value, precondition=precondition, keep=KEEP[key.key], now=self.now
+            )
+            return written.record
 
         expected = self.model.put(key, value, precondition, self.now)
         try:
@@ -122,7 +138,9 @@ class RecordStoreMachine(RuleBasedStateMachine):
         self.now += timedelta(milliseconds=1)
 
         async def write() -> int | None:
-            return await self.store.delete(key, precondition=precondition, now=self.now)
+            return await self.store.delete(
+                key, precondition=precondition, keep=KEEP[key.key], now=self.now
+            )
 
         expected = self.model.delete(key, precondition)
         try:
@@ -136,6 +154,13 @@ class RecordStoreMachine(RuleBasedStateMachine):
             return await self.store.get(key)
 
         assert self.runner.run(read()) == self.model.records.get(key)
+
+    @rule(key=keys)
+    def versions(self, key: RecordKey) -> None:
+        async def read() -> Sequence[Record]:
+            return await self.store.versions(key)
+
+        assert self.runner.run(read()) == self.model.versions(key)
 
     @rule(
         start=keys,

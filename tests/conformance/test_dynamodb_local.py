@@ -24,6 +24,10 @@ class TestDynamoDBLocalIdentityStore(dynamodb.DynamoIdentityStoreTests):
     pass
 
 
+class TestDynamoDBLocalIdempotencyStore(dynamodb.DynamoIdempotencyStoreTests):
+    pass
+
+
 class TestDynamoDBLocalSessionStore(dynamodb.DynamoSessionStoreTests):
     pass
 

@@ -7,8 +7,12 @@ import pytest
 
 from shared import errors
 from shared.clock import Clock
-from shared.keys.adapters.files import FileJwkSetStore, FileKeyRingStore
-from tests.conformance.key_stores import JwkSetStoreContract, KeyRingStoreContract, make_ring
+from shared.keys.adapters.files import FileKeyRingStore, FilePublicDocumentStore
+from tests.conformance.key_stores import (
+    KeyRingStoreContract,
+    PublicDocumentStoreContract,
+    make_ring,
+)
 
 
 class TestFileKeyRingStore(KeyRingStoreContract):
@@ -35,7 +39,7 @@ class TestFileKeyRingStore(KeyRingStoreContract):
             await store.load()
 
 
-class TestFileJwkSetStore(JwkSetStoreContract):
+class TestFilePublicDocumentStore(PublicDocumentStoreContract):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> FileJwkSetStore:
-        return FileJwkSetStore(tmp_path / "keys")
+    def store(self, tmp_path: Path) -> FilePublicDocumentStore:
+        return FilePublicDocumentStore(tmp_path / "keys")

@@ -19,6 +19,10 @@ class TestMotoIdentityStore(dynamodb.DynamoIdentityStoreTests):
     pass
 
 
+class TestMotoIdempotencyStore(dynamodb.DynamoIdempotencyStoreTests):
+    pass
+
+
 class TestMotoSessionStore(dynamodb.DynamoSessionStoreTests):
     pass
 

@@ -8,6 +8,7 @@ import pytest
 from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
+    SqliteIdempotencyStore,
     SqliteIdentityStore,
     SqliteSessionStore,
 )
@@ -25,6 +26,7 @@ class TestSqliteRaces(Races):
         yield [
             Opening(
                 SqliteAccountStore(database),
+                SqliteIdempotencyStore(database),
                 SqliteIdentityStore(database),
                 SqliteSessionStore(database),
             )

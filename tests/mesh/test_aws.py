@@ -1,9 +1,5 @@
 """The same three processes on AWS's interfaces, with moto behind them."""
 
-import asyncio
-import json
-import os
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import pytest
 
 from tests.support import aws
 from tests.support.mesh import Mesh, running
+from tests.support.mesh import run as run_module
 from tests.support.players import Traffic, lost_promises
 
 
@@ -33,30 +30,13 @@ def dynamodb(moto: str) -> Iterator[str]:
 
 @pytest.fixture
 def environ(moto: str, dynamodb: str) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": moto,
-        "AWS_ENDPOINT_URL_DYNAMODB": dynamodb,
-        "AWS_REGION": "eu-west-1",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "PLAYMESH_BACKEND": "aws",
-        "PLAYMESH_JWKS_BUCKET": "playmesh-test",
-    }
+    return {**aws.environ(moto), "AWS_ENDPOINT_URL_DYNAMODB": dynamodb}
 
 
 async def run(module: str, environ: Mapping[str, str]) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        env={**os.environ, **environ},  # noqa: TID251 - PATH and the like
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
+    ended = await run_module(module, environ)
+    assert ended.code == 0, ended
+    return ended.output
 
 
 @pytest.fixture
@@ -79,6 +59,20 @@ async def test_the_demo_plays_the_same_story(mesh: Mesh, environ: dict[str, str]
     await operator_file(mesh, environ)
     await run("examples.demo", mesh.client_environ)
     assert not list(mesh.data_dir.glob("*.db"))
+
+
+async def test_a_guest_that_is_asked_for_again_after_a_crash_is_the_same(mesh: Mesh) -> None:
+    guests = []
+    async with aiohttp.ClientSession(headers={"Idempotency-Key": "k" * 36}) as http:
+        for _ in range(2):
+            async with http.post(f"{mesh.identity.url}/v1/guests") as response:
+                assert response.status == 201
+                guest = await response.json()
+            guests.append((guest["user_id"], guest["guest_secret"]))
+            await mesh.identity.kill()
+            await mesh.identity.start()
+            await mesh.identity.ready()
+    assert guests[0] == guests[1]
 
 
 async def test_a_service_killed_in_traffic_loses_no_acknowledged_write(mesh: Mesh) -> None:
@@ -105,23 +99,6 @@ async def test_setting_up_again_leaves_everything_as_it_is(environ: dict[str, st
     assert after["VersionId"] == before["VersionId"]
 
 
-async def test_a_store_that_is_not_set_up_is_named_at_start(
-    tmp_path: Path, environ: dict[str, str]
-) -> None:
-    missing = {**environ, "PLAYMESH_SECRET_PREFIX": "nobody/", "PLAYMESH_PORT": "0"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.identity",
-        env={**os.environ, **missing, "PLAYMESH_DATA_DIR": str(tmp_path)},  # noqa: TID251 - PATH and the like
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    events = [json.loads(line) for line in output.splitlines()]
-    assert process.returncode == 75
-    assert any("nobody/refresh-key" in event.get("reason", "") for event in events)
-
-
 async def test_tables_cannot_be_deleted_and_can_be_had_back_as_of_any_moment(
     moto: str, environ: dict[str, str]
 ) -> None:
@@ -129,7 +106,7 @@ async def test_tables_cannot_be_deleted_and_can_be_had_back_as_of_any_moment(
     on_moto = {**environ, "AWS_ENDPOINT_URL_DYNAMODB": moto, "PLAYMESH_TABLE_PREFIX": "guarded-"}
     await run("infra.aws_setup", on_moto)
     async with aws.client("dynamodb", moto) as client:
-        for name in ("accounts", "identities", "sessions", "records"):
+        for name in ("accounts", "idempotency", "identities", "sessions", "records"):
             table = await client.describe_table(TableName=f"guarded-{name}")
             assert table["Table"]["DeletionProtectionEnabled"]
             backups = await client.describe_continuous_backups(TableName=f"guarded-{name}")

@@ -46,6 +46,10 @@ def key_id(token: str) -> str:
     return str(jwt.get_unverified_header(token)["kid"])
 
 
+def algorithm(token: str) -> str:
+    return str(jwt.get_unverified_header(token)["alg"])
+
+
 async def active_key(mesh: Mesh, http: aiohttp.ClientSession, token: str) -> str:
     bearer = {"Authorization": f"Bearer {token}"}
     async with http.get(f"{mesh.keyrotator.url}/v1/keys", headers=bearer) as response:
@@ -64,13 +68,32 @@ async def test_no_request_fails_while_the_signing_key_is_rotated(
         async with http.post(f"{mesh.keyrotator.url}/v1/keys/rotate", headers=bearer) as response:
             assert response.status == 202
         async with asyncio.timeout(30):
-            while {key_id(player.access_token) for player in traffic.players} == {old_key}:
+            while not {key_id(player.access_token) for player in traffic.players} - {old_key}:
                 await traffic.more_acknowledged(20)
         await traffic.more_acknowledged(200)
 
     assert traffic.failures == []
     assert key_id(token) == old_key
     assert await active_key(mesh, http, token) != old_key  # asked with a token of the old key
+    assert await lost_promises(mesh, http, traffic.players) == []
+
+
+async def test_no_request_fails_while_the_algorithm_is_changed(
+    mesh: Mesh, http: aiohttp.ClientSession
+) -> None:
+    traffic = Traffic(mesh, http)
+    async with traffic.running():
+        await traffic.more_acknowledged(20)
+        old = {algorithm(player.access_token) for player in traffic.players}
+        assert await mesh.keyrotator.stop() == 0
+        await mesh.keyrotator.start(PLAYMESH_SIGNING_ALG="ES256")
+        async with asyncio.timeout(30):
+            while "ES256" not in {algorithm(player.access_token) for player in traffic.players}:
+                await traffic.more_acknowledged(20)
+        await traffic.more_acknowledged(200)
+
+    assert old == {"RS256"}
+    assert traffic.failures == []
     assert await lost_promises(mesh, http, traffic.players) == []
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from shared.ids import new_secret
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call
 
@@ -61,11 +62,24 @@ async def live(identity: RunningIdentity) -> dict[str, list[str]]:
         token = {"refresh_token": answers[-1]["refresh_token"]}
         answers.append((await call(http, "POST", "/refresh-access-token", json=token)).json())
         await call(http, "POST", "/v1/sessions/refresh", json=token)  # used already
-    names = ("user_id", "guest_secret", "refresh_token", "access_token", "auth_token")
+        for path in ("/v1/guests", "/login-as-guest"):
+            key = new_secret()
+            guest = (await call(http, "POST", path, headers={"Idempotency-Key": key})).json()
+            answers.append({**guest, "idempotency_key": key})
+    names = (
+        "user_id",
+        "guest_secret",
+        "idempotency_key",
+        "refresh_token",
+        "access_token",
+        "auth_token",
+    )
     return {name: [one[name] for one in answers if name in one] for name in names}
 
 
-@pytest.mark.parametrize("kind", ["guest_secret", "refresh_token", "access_token", "auth_token"])
+@pytest.mark.parametrize(
+    "kind", ["guest_secret", "idempotency_key", "refresh_token", "access_token", "auth_token"]
+)
 async def test_no_secret_of_a_player_is_in_any_file(
     identity: RunningIdentity, tmp_path: Path, kind: str
 ) -> None:
@@ -94,11 +108,11 @@ async def test_keys_and_the_operators_secret_stay_in_their_folders(
 ) -> None:
     await live(identity)
     (client,) = json.loads((tmp_path / "secrets" / "service-clients.json").read_text())["clients"]
-    (key,) = json.loads((tmp_path / "keys" / "ring.json").read_text())["keys"]
+    keys = json.loads((tmp_path / "keys" / "ring.json").read_text())["keys"]
     refresh_key = (tmp_path / "secrets" / "refresh.key").read_bytes()
     hidden = [
         *forms_of(client["secrets"][0]),
-        *forms_of(key["private_jwk"]["d"]),
+        *(form for key in keys for form in forms_of(key["private_jwk"]["d"])),
         refresh_key,
         refresh_key.hex().encode(),
     ]
@@ -110,8 +124,9 @@ async def test_the_published_keys_hold_no_private_part(
     identity: RunningIdentity, tmp_path: Path
 ) -> None:
     await live(identity)
-    (key,) = json.loads((tmp_path / "keys" / "ring.json").read_text())["keys"]
-    assert key["private_jwk"]["d"].encode() not in (tmp_path / "keys" / "jwks.json").read_bytes()
+    keys = json.loads((tmp_path / "keys" / "ring.json").read_text())["keys"]
+    published = (tmp_path / "keys" / "jwks.json").read_bytes()
+    assert not any(key["private_jwk"]["d"].encode() in published for key in keys)
 
 
 async def test_nobody_but_the_owner_may_read_a_secret(

@@ -12,6 +12,7 @@ from tests.support.clock import ManualClock
 from tests.support.issuer import ISSUER
 from tests.support.servers import send
 
+LEAD = 480
 KEYS = "/.well-known/jwks.json"
 CONFIGURATION = "/.well-known/openid-configuration"
 MEMBERS = {
@@ -26,9 +27,11 @@ async def test_the_key_set_holds_public_members_only(
 ) -> None:
     environ = {"PLAYMESH_SIGNING_ALG": algorithm}
     async with apps.identity(tmp_path, clock, environ) as identity:
-        (key,) = (await call(identity.http, "GET", KEYS)).json()["keys"]
-    assert key.keys() == MEMBERS[algorithm]
-    assert (key["use"], key["alg"]) == ("sig", algorithm)
+        keys = (await call(identity.http, "GET", KEYS)).json()["keys"]
+    assert len(keys) == 2
+    for key in keys:
+        assert key.keys() == MEMBERS[algorithm]
+        assert (key["use"], key["alg"]) == ("sig", algorithm)
 
 
 async def test_the_key_set_is_the_one_that_keyrotator_published(
@@ -80,18 +83,21 @@ async def test_a_known_key_set_is_not_sent_again(identity: RunningIdentity, shap
 @pytest.mark.parametrize("condition", ['"other"', "garbage", "", '"', "W/"])
 async def test_another_key_set_is_sent_whole(identity: RunningIdentity, condition: str) -> None:
     answer = await send(identity.url, f"GET {KEYS} HTTP/1.1\r\nIf-None-Match: {condition}")
-    assert (answer.status, len(answer.json()["keys"])) == (200, 1)
+    assert (answer.status, len(answer.json()["keys"])) == (200, 2)
 
 
-async def test_a_new_key_changes_the_key_set_and_its_tag(identity: RunningIdentity) -> None:
+async def test_a_new_key_changes_the_key_set_and_its_tag(
+    identity: RunningIdentity, clock: ManualClock
+) -> None:
     first = await call(identity.http, "GET", KEYS)
+    clock.advance(LEAD)
     await identity.rotator.request_rotation()
     await identity.signer.refresh()
     condition = {"If-None-Match": first.headers["ETag"]}
     answer = await call(identity.http, "GET", KEYS, headers=condition)
     assert answer.status == 200
     assert answer.headers["ETag"] != first.headers["ETag"]
-    assert len(answer.json()["keys"]) == 2
+    assert len(answer.json()["keys"]) == 3
 
 
 async def test_the_key_of_a_token_is_in_the_set_before_and_after_a_rotation(

@@ -9,16 +9,17 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.identity.app import create_app, open_stores
+from services.identity.app import create_app, new_signer, open_stores
 from services.identity.settings import Settings
 from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
+from shared.start_check import StartCheck
 from tests.service.conftest import QUICK_KEYS
 from tests.service.test_identity_oauth import ROTATE, basic, operator_secret
 from tests.support import apps
 from tests.support.calls import call
 from tests.support.clock import ManualClock
-from tests.support.identity_store import contents
+from tests.support.identity_store import contents, count
 from tests.support.issuer import ISSUER
 from tests.support.servers import Answer, serving
 
@@ -51,10 +52,10 @@ async def _started(
     environ = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_ISSUER": ISSUER}
     settings = Settings.from_env(environ)
     async with (
-        open_stores(settings.server) as stores,
-        open_key_stores(settings.server, settings.caches) as keys,
+        open_stores(settings.server, StartCheck()) as stores,
+        open_key_stores(settings.server, settings.caches, StartCheck()) as keys,
     ):
-        signer = Signer(keys.ring, keys.public)
+        signer = new_signer(settings, keys, clock)
         async with (
             serving(create_app(settings, stores, signer, clock)) as url,
             aiohttp.ClientSession(url) as http,
@@ -70,6 +71,7 @@ def requests_of(guest: Mapping[str, Any], operator: Mapping[str, str]) -> dict[s
     grant = {"grant_type": "client_credentials", **ROTATE}
     return {
         "new guest": ("POST", "/v1/guests", {}),
+        "keyed new guest": ("POST", "/v1/guests", {"headers": {"Idempotency-Key": "k" * 36}}),
         "login": ("POST", "/v1/sessions", {"json": login}),
         "refresh": ("POST", "/v1/sessions/refresh", {"json": token}),
         "drop-in new guest": ("GET", "/login-as-guest", {}),
@@ -102,6 +104,7 @@ async def test_what_needs_a_key_is_unavailable_and_says_when_to_try_again(
 async def test_nothing_is_created(keyless: Keyless, tmp_path: Path, name: str) -> None:
     await request(keyless, name)
     assert contents(tmp_path) == (1, 1)
+    assert count(tmp_path, "idempotency") == 0
 
 
 @pytest.mark.parametrize("name", ["refresh", "drop-in refresh"])

@@ -6,6 +6,7 @@ import pytest
 
 from services.keyrotator.app import open_rotator
 from services.keyrotator.settings import Settings
+from shared.start_check import StartCheck
 from tests.support import apps
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer
@@ -18,7 +19,7 @@ LEAD = 60 + 300 + 60 + 60
 async def tick(data_dir: Path, clock: ManualClock) -> None:
     """Another rotator on the same store, as the service's own loop is."""
     settings = Settings.from_env({"PLAYMESH_DATA_DIR": str(data_dir)})
-    async with open_rotator(settings, clock) as rotator:
+    async with open_rotator(settings, clock, StartCheck()) as (rotator, _):
         await rotator.tick()
 
 
@@ -37,8 +38,9 @@ async def test_the_ring_is_shown_with_states_and_times_and_no_key_material(
     ):
         body = await response.json()
     assert response.status == 200
-    (key,) = body["keys"]
-    assert key.keys() == {"kid", "alg", "state", "created", "published", "activated", "retires"}
+    _, key = body["keys"]
+    moments = {"created", "published", "activated", "retires", "revoked"}
+    assert key.keys() == {"kid", "alg", "state"} | moments
     assert (key["alg"], key["state"], key["retires"]) == ("RS256", "active", None)
     assert key["activated"] == "2026-01-02T03:04:05.000Z"
 
@@ -58,8 +60,36 @@ async def test_a_rotation_can_be_asked_for_and_its_time_is_told(
         await tick(tmp_path, clock)
         async with rotator.http.get("/v1/keys", headers=operator(issuer)) as response:
             rotated = await response.json()
-    assert [key["state"] for key in rotated["keys"]] == ["active", "retiring"]
-    assert rotated["keys"][0]["kid"] == asked["keys"][0]["kid"]
+    assert [key["state"] for key in rotated["keys"]] == ["pending", "active", "retiring"]
+    assert rotated["keys"][1]["kid"] == asked["keys"][0]["kid"]
+
+
+async def test_a_revoked_key_leaves_the_set_and_the_time_is_told_when_it_is_refused(
+    tmp_path: Path, clock: ManualClock, issuer: Issuer
+) -> None:
+    await tick(tmp_path, clock)
+    async with apps.keyrotator(tmp_path, issuer, clock) as rotator:
+        async with rotator.http.get("/v1/keys", headers=operator(issuer)) as response:
+            leaked = (await response.json())["keys"][1]["kid"]
+        path = f"/v1/keys/{leaked}/revoke"
+        async with rotator.http.post(path, headers=operator(issuer)) as response:
+            revoked = await response.json()
+    assert response.status == 202
+    assert [key["state"] for key in revoked["keys"]] == ["pending", "active", "revoked"]
+    assert revoked["keys"][2]["kid"] == leaked
+    assert revoked["refused_at"] == "2026-01-02T03:08:05.000Z"
+    assert leaked.encode() not in (tmp_path / "keys" / "jwks.json").read_bytes()
+
+
+async def test_an_unknown_key_cannot_be_revoked(
+    tmp_path: Path, clock: ManualClock, issuer: Issuer
+) -> None:
+    await tick(tmp_path, clock)
+    async with (
+        apps.keyrotator(tmp_path, issuer, clock) as rotator,
+        rotator.http.post("/v1/keys/unknown/revoke", headers=operator(issuer)) as response,
+    ):
+        assert response.status == 404
 
 
 async def test_a_rotation_before_the_first_key_is_answered_with_try_again(
@@ -72,7 +102,10 @@ async def test_a_rotation_before_the_first_key_is_answered_with_try_again(
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/keys"), ("POST", "/v1/keys/rotate")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/keys"), ("POST", "/v1/keys/rotate"), ("POST", "/v1/keys/some/revoke")],
+)
 async def test_only_a_service_with_the_scope_for_this_audience_may_ask(
     tmp_path: Path, clock: ManualClock, issuer: Issuer, method: str, path: str
 ) -> None:

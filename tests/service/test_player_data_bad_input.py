@@ -22,10 +22,12 @@ JSON = "Content-Type: application/json"
 FORM = "Content-Type: application/x-www-form-urlencoded"
 LIST_PATTERN = "/v1/players/{player}/records"
 RECORD_PATTERN = "/v1/players/{player}/records/{collection}/{key}"
+VERSIONS_PATTERN = "/v1/players/{player}/records/{collection}/{key}/versions"
 SET = ["/set-player-data", "//set-player-data"]
 GET = ["/get-player-data", "//get-player-data"]
 ROUTES = {
     *((method, LIST_PATTERN) for method in ("GET", "HEAD")),
+    *((method, VERSIONS_PATTERN) for method in ("GET", "HEAD")),
     *((method, RECORD_PATTERN) for method in ("GET", "HEAD", "PUT", "DELETE")),
     *((method, path) for method in ("GET", "POST") for path in (*SET, *GET)),
 }
@@ -253,7 +255,7 @@ async def test_a_name_that_is_not_allowed_is_a_bad_request(
         f"{RECORDS}/saves",
         f"{RECORDS}/saves/slot1/",
         f"{RECORDS}/saves/../saves/slot1",
-        f"{RECORDS}/saves/slot1/versions",
+        f"{RECORDS}/saves/slot1/version",
         f"/{SLOT}",
         SLOT.replace("/me/", "//"),
         SLOT.replace("/me/", "/../"),

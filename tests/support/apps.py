@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp import web
 
 from services.identity.app import create_app as create_identity
-from services.identity.app import open_stores
+from services.identity.app import new_signer, open_stores
 from services.identity.settings import Settings as IdentitySettings
 from services.keyrotator.app import create_app as create_keyrotator
 from services.keyrotator.app import open_rotator
@@ -20,6 +20,7 @@ from services.player_data.app import open_records
 from services.player_data.settings import Settings as PlayerDataSettings
 from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
+from shared.start_check import StartCheck
 from tests.support.clock import ManualClock
 from tests.support.issuer import ISSUER, Issuer
 from tests.support.servers import serving
@@ -58,11 +59,11 @@ async def identity(
     env = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_ISSUER": ISSUER, **(environ or {})}
     settings = IdentitySettings.from_env(env)
     async with (
-        open_rotator(KeyrotatorSettings.from_env(env), clock) as rotator,
-        open_key_stores(settings.server, settings.caches) as keys,
-        open_stores(settings.server) as stores,
+        open_rotator(KeyrotatorSettings.from_env(env), clock, StartCheck()) as (rotator, _),
+        open_key_stores(settings.server, settings.caches, StartCheck()) as keys,
+        open_stores(settings.server, StartCheck()) as stores,
     ):
-        signer = Signer(keys.ring, keys.public)
+        signer = new_signer(settings, keys, clock)
         await rotator.tick()
         await signer.refresh()
         async with (
@@ -86,7 +87,7 @@ async def player_data(
         }
         settings = PlayerDataSettings.from_env(env)
         async with (
-            open_records(settings.server) as store,
+            open_records(settings.server, StartCheck()) as store,
             serving(create_player_data(settings, store, clock)) as url,
             aiohttp.ClientSession(url) as http,
         ):
@@ -107,7 +108,7 @@ async def keyrotator(
         }
         settings = KeyrotatorSettings.from_env(env)
         async with (
-            open_rotator(settings, clock) as rotator,
+            open_rotator(settings, clock, StartCheck()) as (rotator, _),
             serving(create_keyrotator(settings, rotator, clock)) as url,
             aiohttp.ClientSession(url) as http,
         ):

@@ -21,6 +21,9 @@ from shared.ids import new_id
 DYNAMODB_LOCAL = os.environ.get("PLAYMESH_DYNAMODB_LOCAL")  # noqa: TID251 - of tests only
 """The folder of DynamoDB Local, where its tests are wanted."""
 
+REAL_ACCOUNT = os.environ.get("PLAYMESH_TEST_AWS") == "1"  # noqa: TID251 - of tests only
+"""Whether the tests are wanted that make and remove things in a real account."""
+
 
 @contextlib.asynccontextmanager
 async def client(service: str, endpoint: str) -> AsyncIterator[Client]:
@@ -33,6 +36,18 @@ async def client(service: str, endpoint: str) -> AsyncIterator[Client]:
         aws_secret_access_key="test",
     ) as opened:
         yield opened
+
+
+def environ(endpoint: str) -> dict[str, str]:
+    """What a process needs that keeps everything in AWS, for which `endpoint` stands in."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "PLAYMESH_BACKEND": "aws",
+        "PLAYMESH_JWKS_BUCKET": "playmesh-test",
+    }
 
 
 _NOTHING: Mapping[str, Mapping[str, Any]] = {"get_item": {}, "query": {"Items": []}}

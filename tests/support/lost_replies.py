@@ -1,10 +1,10 @@
 """A DynamoDB whose replies to writes get lost, and whose client then sends them again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from shared.aws import Client
 
@@ -16,11 +16,12 @@ Meanwhile = Callable[[], Awaitable[object]]
 class SentTwice:
     """Every write is done, its reply lost, and the same call done again, as botocore does.
 
-    `meanwhile` is done in between, for the next write only.
+    `meanwhile` is done in between, for the next write only; with `among`, for the next of these.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, among: Collection[str] = _WRITES) -> None:
         self._client = client
+        self._among = among
         self.meanwhile: Meanwhile | None = None
         self.writes = 0
 
@@ -31,7 +32,9 @@ class SentTwice:
 
         async def twice(**parameters: object) -> Mapping[str, Any]:
             self.writes += 1
-            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile = None
+            if name in self._among:
+                meanwhile, self.meanwhile = self.meanwhile, None
             await asyncio.gather(operation(**parameters), return_exceptions=True)
             if meanwhile:
                 await meanwhile()
@@ -57,6 +60,35 @@ class NeverAnswers:
             raise ReadTimeoutError(endpoint_url="http://dynamodb")
 
         return lost
+
+
+class Interrupted:
+    """`meanwhile` is done just before the next `operation`; with `crash` that never happens.
+
+    After a crash nothing reaches the store any more: who wrote is gone.
+    """
+
+    def __init__(self, client: Client, operation: str) -> None:
+        self._client = client
+        self._operation = operation
+        self.meanwhile: Meanwhile | None = None
+        self.crash = False
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        operation = getattr(self._client, name)
+        if name != self._operation:
+            return operation
+
+        async def interrupted(**parameters: object) -> Mapping[str, Any]:
+            if self.crash:
+                raise EndpointConnectionError(endpoint_url="http://dynamodb")
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile:
+                await meanwhile()
+            answer: Mapping[str, Any] = await operation(**parameters)
+            return answer
+
+        return interrupted
 
 
 class Contended:

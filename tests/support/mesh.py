@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,34 @@ FAST: Mapping[str, str] = {
     "PLAYMESH_ROTATION_SLACK": "1",
     "PLAYMESH_ROTATION_INTERVAL": "1",
 }
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    output: str
+    errors: str
+
+
+async def run(module: str, environ: Mapping[str, str], *arguments: str) -> Ended:
+    """Run a module that comes to an end by itself."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        env={**os.environ, **environ},  # noqa: TID251 - PATH and the like
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), _START_WITHIN)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(process.returncode, output.decode(), errors.decode())
 
 
 class Service:
@@ -51,14 +80,15 @@ class Service:
         assert self._process
         return self._process.pid
 
-    async def start(self) -> None:
+    async def start(self, **settings: str) -> None:
+        """`settings` are those of this start only."""
         ports = {"PLAYMESH_PORT": str(self.port), "PLAYMESH_ADMIN_PORT": str(self.admin_port)}
         self._listening.clear()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             f"services.{self.name}",
-            env={**os.environ, **self._environ, **ports},  # noqa: TID251 - PATH and the like
+            env={**os.environ, **self._environ, **ports, **settings},  # noqa: TID251 - PATH and the like
             stdout=asyncio.subprocess.PIPE,
         )
         self._reader = asyncio.create_task(self._read_log())

@@ -13,12 +13,15 @@ from yarl import URL
 
 
 @contextlib.asynccontextmanager
-async def serving(app: web.Application) -> AsyncIterator[str]:
-    """The base URL of `app` on a free port of 127.0.0.1, as long as the block runs."""
+async def serving(app: web.Application, port: int = 0) -> AsyncIterator[str]:
+    """The base URL of `app` on a free port of 127.0.0.1, as long as the block runs.
+
+    `port` is for those who must know it before.
+    """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         host, port = runner.addresses[0][:2]
         yield f"http://{host}:{port}"
     finally:

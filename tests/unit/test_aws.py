@@ -52,3 +52,12 @@ async def test_everything_else_is_bad_weather_and_the_log_has_the_code(
 async def test_a_caller_that_goes_away_is_no_bad_weather() -> None:
     with pytest.raises(asyncio.CancelledError):
         await call(refusing(asyncio.CancelledError()))
+
+
+async def test_the_log_has_the_first_line_of_a_message_alone() -> None:
+    """Where a signature is wrong the others hold what was signed, session token included."""
+    response = {"Error": {"Code": "InvalidSignatureException", "Message": "wrong\n\ntoken:abc"}}
+    error = ClientError(response, "PutItem")
+    with structlog.testing.capture_logs() as logs, pytest.raises(errors.Unavailable):
+        await call(refusing(error))
+    assert [log["error"] for log in logs] == ["wrong"]

@@ -135,9 +135,9 @@ def test_only_asymmetric_algorithms_can_be_set(algorithm: str) -> None:
 
 
 def test_a_period_that_leaves_no_time_for_the_caches_is_a_fault() -> None:
-    KeyrotatorSettings.from_env({"PLAYMESH_ROTATION_PERIOD": "960"})
+    KeyrotatorSettings.from_env({"PLAYMESH_ROTATION_PERIOD": "480"})
     with pytest.raises(SettingsError, match=r"^PLAYMESH_ROTATION_PERIOD: .*0:08:00"):
-        KeyrotatorSettings.from_env({"PLAYMESH_ROTATION_PERIOD": "959"})
+        KeyrotatorSettings.from_env({"PLAYMESH_ROTATION_PERIOD": "479"})
 
 
 def test_aws_needs_a_bucket_and_has_names_for_the_rest() -> None:

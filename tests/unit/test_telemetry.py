@@ -110,7 +110,17 @@ def event(name: str, level: str = "info") -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "name",
-    ["token", "refresh_token", "SECRET", "client_secret", "Password", "Authorization", "cookie"],
+    [
+        "token",
+        "refresh_token",
+        "SECRET",
+        "client_secret",
+        "Password",
+        "Authorization",
+        "cookie",
+        "Idempotency-Key",
+        "idempotency_key",
+    ],
 )
 def test_a_field_whose_name_says_secret_is_blanked(name: str) -> None:
     assert redact(None, "info", {name: SECRET}) == {name: "[redacted]"}

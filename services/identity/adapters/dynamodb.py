@@ -4,7 +4,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from services.identity.models import Account, LinkedIdentity, Session, SessionKey
+from services.identity.models import (
+    Account,
+    IdempotencyRecord,
+    LinkedIdentity,
+    Session,
+    SessionKey,
+)
 from shared import errors
 from shared.aws import Client
 from shared.clock import from_millis, to_millis, to_seconds
@@ -26,6 +32,7 @@ ACCOUNTS = TableDefinition(
         "AttributeDefinitions": [{"AttributeName": "user_id", "AttributeType": "S"}],
         "BillingMode": "PAY_PER_REQUEST",
     },
+    operations=("get_item", "put_item"),
 )
 
 IDENTITIES = TableDefinition(
@@ -35,6 +42,7 @@ IDENTITIES = TableDefinition(
         "AttributeDefinitions": [{"AttributeName": "identity", "AttributeType": "S"}],
         "BillingMode": "PAY_PER_REQUEST",
     },
+    operations=("get_item", "put_item"),
 )
 
 SESSIONS = TableDefinition(
@@ -52,6 +60,18 @@ SESSIONS = TableDefinition(
     },
     # DynamoDB deletes days late; until then the limits of the session speak.
     ttl_attribute="expires_at",
+)
+
+IDEMPOTENCY = TableDefinition(
+    name="idempotency",
+    schema={
+        "KeySchema": [{"AttributeName": "key", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "key", "AttributeType": "B"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    },
+    # As with sessions: the condition of a claim looks at `valid_until`.
+    ttl_attribute="expires_at",
+    operations=("update_item",),
 )
 
 
@@ -168,6 +188,36 @@ class DynamoSessionStore:
         )
 
 
+class DynamoIdempotencyStore:
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._table = Table(client, prefix, IDEMPOTENCY)
+
+    async def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
+        try:
+            applied = await self._table.update(
+                {"key": binary(record.key)},
+                assignments=[
+                    "#request = :request",
+                    "#result = :result",
+                    "#valid_until = :valid_until",
+                    "#expires_at = :expires_at",
+                ],
+                condition="attribute_not_exists(#key) OR #valid_until <= :now",
+                values={
+                    ":request": binary(record.request),
+                    ":result": string(record.result),
+                    ":valid_until": number(to_millis(record.expires_at)),
+                    ":expires_at": number(to_seconds(record.expires_at)),
+                    ":now": number(to_millis(now)),
+                },
+            )
+        except ConditionFailed as failed:
+            if failed.item is None:  # where nothing is stored the condition holds
+                raise
+            return _idempotency_record(failed.item)
+        return _idempotency_record(applied.item)
+
+
 def _account_item(account: Account) -> Item:
     item = {
         "user_id": string(account.user_id),
@@ -197,6 +247,15 @@ def _session(item: Item) -> Session:
         absolute_expires_at=_moment(item, "absolute_expires_at"),
         ended_at=_moment(item, "ended_at") if "ended_at" in item else None,
         ended_reason=item.get("ended_reason", {}).get("S"),
+    )
+
+
+def _idempotency_record(item: Item) -> IdempotencyRecord:
+    return IdempotencyRecord(
+        key=item["key"]["B"],
+        request=item["request"]["B"],
+        result=item["result"]["S"],
+        expires_at=_moment(item, "valid_until"),
     )
 
 

@@ -13,7 +13,10 @@ _KEY_BYTES = 32
 
 
 async def load_refresh_key(directory: Path) -> bytes:
-    """The key of all refresh tokens; made on first start. Losing it ends every session."""
+    """The key of all refresh tokens and Idempotency-Keys; made on first start.
+
+    Losing it ends every session.
+    """
     content = await _load_or_create(VersionedFile(directory / "refresh.key"), new_key)
     if len(content.data) != _KEY_BYTES:
         raise errors.Unavailable("refresh.key is damaged")

@@ -7,19 +7,39 @@ from services.identity.adapters.client_document import find_client
 from services.identity.service_clients import ServiceClient
 from shared import errors
 from shared.aws import AwsError, Client, call
+from shared.aws_check import ask
+from shared.start_check import StartError
 
 _KEY_BYTES = 32
+_CURRENT = "AWSCURRENT"
 
 
-async def load_refresh_key(client: Client, secret_id: str) -> bytes:
-    """The key of all refresh tokens, kept in base64. Losing it ends every session."""
-    try:
-        key = b64decode(await _read(client, secret_id), validate=True)
-    except binascii.Error:
-        key = b""
-    if len(key) != _KEY_BYTES:
-        raise errors.Unavailable(f"the secret {secret_id} is damaged")
-    return key
+class SecretsManagerRefreshKey:
+    """The key of all refresh tokens and Idempotency-Keys, kept in base64.
+
+    Losing it ends every session.
+    """
+
+    def __init__(self, client: Client, secret_id: str) -> None:
+        self._client = client
+        self._secret_id = secret_id
+        self._key: bytes | None = None
+
+    def __call__(self) -> bytes:
+        if self._key is None:
+            raise errors.Unavailable("the key of the refresh tokens is not known yet")
+        return self._key
+
+    async def load(self) -> None:
+        """Raises StartError and Unavailable, as a probe does."""
+        document = await _ask(self._client, self._secret_id)
+        try:
+            key = b64decode(document, validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if len(key) != _KEY_BYTES:
+            raise StartError(f"secret {self._secret_id} is damaged: it holds no key of 32 bytes")
+        self._key = key
 
 
 class SecretsManagerServiceClientStore:
@@ -29,18 +49,30 @@ class SecretsManagerServiceClientStore:
         self._client = client
         self._secret_id = secret_id
 
+    async def probe(self) -> None:
+        await _ask(self._client, self._secret_id)
+
     async def find(self, client_id: str) -> ServiceClient | None:
-        document = await _read(self._client, self._secret_id)
         try:
-            return find_client(document.encode(), client_id)
+            secret = await call(
+                self._client.get_secret_value, SecretId=self._secret_id, VersionStage=_CURRENT
+            )
+        except AwsError as error:
+            raise errors.Unavailable(
+                f"cannot read the secret {self._secret_id}: {error.code}"
+            ) from error
+        try:
+            return find_client(secret["SecretString"].encode(), client_id)
         except ValueError as error:
             raise errors.Unavailable(str(error)) from None
 
 
-async def _read(client: Client, secret_id: str) -> str:
-    try:
-        secret = await call(client.get_secret_value, SecretId=secret_id, VersionStage="AWSCURRENT")
-    except AwsError as error:
-        raise errors.Unavailable(f"cannot read the secret {secret_id}: {error.code}") from error
-    text: str = secret["SecretString"]
-    return text
+async def _ask(client: Client, secret_id: str) -> str:
+    secret = await ask(
+        client,
+        "get_secret_value",
+        f"secret {secret_id}",
+        SecretId=secret_id,
+        VersionStage=_CURRENT,
+    )
+    return str(secret.get("SecretString", ""))

@@ -3,7 +3,13 @@
 import sqlite3
 from datetime import datetime
 
-from services.identity.models import Account, LinkedIdentity, Session, SessionKey
+from services.identity.models import (
+    Account,
+    IdempotencyRecord,
+    LinkedIdentity,
+    Session,
+    SessionKey,
+)
 from shared import errors
 from shared.clock import from_millis, to_millis
 from shared.sqlite import Database
@@ -40,6 +46,15 @@ MIGRATIONS = (
         PRIMARY KEY (provider, external_id)
     ) STRICT, WITHOUT ROWID
     """,
+    """
+    CREATE TABLE idempotency (
+        key BLOB PRIMARY KEY,
+        request BLOB NOT NULL,
+        result TEXT NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX idempotency_by_expiry ON idempotency (expires_at)",
 )
 
 _SESSION = """user_id, session_id, device, counter, created_at, refreshed_at,
@@ -175,6 +190,50 @@ class SqliteSessionStore:
             return _session(row)
 
         return await self._database.write(update)
+
+
+class SqliteIdempotencyStore:
+    """Every claim clears away a few records that have expired: more than it adds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
+        parameters = {
+            "key": record.key,
+            "request": record.request,
+            "result": record.result,
+            "expires_at": to_millis(record.expires_at),
+            "now": to_millis(now),
+        }
+
+        def claim(connection: sqlite3.Connection) -> IdempotencyRecord:
+            connection.execute(
+                """
+                DELETE FROM idempotency WHERE key IN (
+                    SELECT key FROM idempotency WHERE expires_at <= :now
+                    ORDER BY expires_at LIMIT 4
+                )
+                """,
+                parameters,
+            )
+            connection.execute(
+                """
+                INSERT INTO idempotency (key, request, result, expires_at)
+                VALUES (:key, :request, :result, :expires_at)
+                ON CONFLICT (key) DO UPDATE
+                SET request = :request, result = :result, expires_at = :expires_at
+                WHERE idempotency.expires_at <= :now
+                """,
+                parameters,
+            )
+            row = connection.execute(
+                "SELECT key, request, result, expires_at FROM idempotency WHERE key = :key",
+                parameters,
+            ).fetchone()
+            return IdempotencyRecord(row[0], row[1], row[2], from_millis(row[3]))
+
+        return await self._database.write(claim)
 
 
 def _insert_account(connection: sqlite3.Connection, account: Account) -> None:

@@ -3,9 +3,20 @@
 A deleted record leaves its item without `value` and `created_at`, so that its version is never
 given again. The sort key is collection, `#`, key: `#` sorts before every character of a name, so
 the order of the sort keys is that of collection and key.
+
+Earlier versions have a table of their own, in which a key has one slot more than versions to keep;
+a version goes to the slot of its remainder. Before a record changes it is copied to its slot, which
+pushes out a version that is too old already, and it changes on the condition that it still is what
+was copied. So whenever a writer crashes, every version to keep is there; what may be there besides
+is a copy of the current one.
 """
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from services.player_data.models import (
     LARGEST_PAGE,
@@ -14,6 +25,7 @@ from services.player_data.models import (
     Record,
     RecordKey,
     Written,
+    fill_page,
 )
 from shared import errors
 from shared.aws import Client
@@ -30,19 +42,22 @@ from shared.dynamodb import (
     string,
 )
 
+_SCHEMA = {
+    "KeySchema": [
+        {"AttributeName": "player", "KeyType": "HASH"},
+        {"AttributeName": "sort", "KeyType": "RANGE"},
+    ],
+    "AttributeDefinitions": [
+        {"AttributeName": "player", "AttributeType": "S"},
+        {"AttributeName": "sort", "AttributeType": "S"},
+    ],
+    "BillingMode": "PAY_PER_REQUEST",
+}
 RECORDS = TableDefinition(
-    name="records",
-    schema={
-        "KeySchema": [
-            {"AttributeName": "player", "KeyType": "HASH"},
-            {"AttributeName": "sort", "KeyType": "RANGE"},
-        ],
-        "AttributeDefinitions": [
-            {"AttributeName": "player", "AttributeType": "S"},
-            {"AttributeName": "sort", "AttributeType": "S"},
-        ],
-        "BillingMode": "PAY_PER_REQUEST",
-    },
+    name="records", schema=_SCHEMA, operations=("get_item", "update_item", "query")
+)
+RECORD_VERSIONS = TableDefinition(
+    name="record-versions", schema=_SCHEMA, operations=("put_item", "query")
 )
 
 _HIGHEST = "\U0010ffff"
@@ -51,46 +66,41 @@ _ABSENT = "attribute_not_exists(#value)"
 _MOST_OPERANDS = 100
 _CREATED = ("created_at", "c1", "c2", "c3", "c4")
 """When the record was created, as of now and as of each of the last writes before."""
-_COUNT = ["#version = if_not_exists(#version, :zero) + :one", "#updated_at = :now"]
+_COUNT = [
+    "#version = if_not_exists(#version, :zero) + :one",
+    "#updated_at = :now",
+    "#keep = :keep",
+]
+_ATTEMPTS = 8
+_LONGEST_WAIT = 5.0
+"""Seconds behind other writers of a key: as long as a call may take, and an outage is noticed."""
+_MOST_SLOTS = 100
+"""Of a query, which goes on behind them."""
 
 
 class DynamoRecordStore:
     def __init__(self, client: Client, prefix: str) -> None:
         self._table = Table(client, prefix, RECORDS)
+        self._history = Table(client, prefix, RECORD_VERSIONS)
+        self._turns: WeakValueDictionary[RecordKey, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, key: RecordKey) -> Record | None:
         return _record(await self._table.get(_key(key)))
 
     async def put(
-        self, key: RecordKey, value: str, *, precondition: Precondition, now: datetime
+        self,
+        key: RecordKey,
+        value: str,
+        *,
+        precondition: Precondition,
+        keep: int,
+        now: datetime,
     ) -> Written:
-        present, versions = _present(precondition)
-        if not precondition.may_be_absent:
-            condition = present
-        elif precondition.versions is None:
-            condition = ""
-        else:
-            condition = f"{_ABSENT} OR ({present})"
-        try:
-            applied = await self._table.update(
-                _key(key),
-                assignments=[
-                    *shift(*_CREATED),
-                    "#created_at = if_not_exists(#created_at, :now)",
-                    "#value = :value",
-                    *_COUNT,
-                ],
-                condition=condition,
-                values={
-                    ":value": string(value),
-                    ":zero": number(0),
-                    ":one": number(1),
-                    ":now": number(to_millis(now)),
-                    **(versions if condition else {}),
-                },
-            )
-        except ConditionFailed as failed:
-            raise errors.VersionConflict(current=_record(failed.item)) from None
+        change = _Change(
+            ["#created_at = if_not_exists(#created_at, :now)", "#value = :value"],
+            {":value": string(value)},
+        )
+        applied = await self._write(key, change, precondition, keep, now)
         created_at = _created_at(applied, 0) or now
         return Written(
             Record(key, value, _version(applied), created_at, updated_at=now),
@@ -98,28 +108,16 @@ class DynamoRecordStore:
         )
 
     async def delete(
-        self, key: RecordKey, *, precondition: Precondition, now: datetime
+        self, key: RecordKey, *, precondition: Precondition, keep: int, now: datetime
     ) -> int | None:
-        present, versions = _present(precondition)
+        change = _Change([], {}, remove="#value, #created_at")
+        exists = replace(precondition, may_be_absent=False)
         try:
-            applied = await self._table.update(
-                _key(key),
-                assignments=[*shift(*_CREATED), *_COUNT],
-                remove="#value, #created_at",
-                condition=present,
-                values={
-                    ":zero": number(0),
-                    ":one": number(1),
-                    ":now": number(to_millis(now)),
-                    **versions,
-                },
-            )
-        except ConditionFailed as failed:
-            current = _record(failed.item)
-            if current is None and precondition.may_be_absent:
+            return _version(await self._write(key, change, exists, keep, now))
+        except errors.VersionConflict as conflict:
+            if conflict.current is None and precondition.may_be_absent:
                 return None
-            raise errors.VersionConflict(current=current) from None
-        return _version(applied)
+            raise
 
     async def list(
         self,
@@ -162,6 +160,113 @@ class DynamoRecordStore:
                 return Page(records, None)
             most *= 2  # so that a desert of deleted records is crossed in few steps
 
+    async def versions(self, key: RecordKey) -> Sequence[Record]:
+        # The record first: what its write has copied is in the slots by now.
+        item = await self._table.get(_key(key))
+        keep = _number(item, "keep")
+        if keep == 0:
+            return []
+        version = _number(item, "version")
+        bounds = {
+            ":player": string(key.player),
+            ":slots": string(_slots(key)),
+            ":oldest": number(version - keep),
+            ":newest": number(version - 1),
+        }
+        found: list[Record] = []
+        start: Item | None = None
+        while True:
+            items, start = await self._history.query(
+                "#player = :player AND begins_with(#sort, :slots)",
+                bounds,
+                where="#version BETWEEN :oldest AND :newest",
+                limit=_MOST_SLOTS,
+                start=start,
+            )
+            found += filter(None, map(_record, items))
+            if start is None:
+                return fill_page(sorted(found, key=lambda record: record.version, reverse=True))
+
+    async def _write(
+        self,
+        key: RecordKey,
+        change: "_Change",
+        precondition: Precondition,
+        keep: int,
+        now: datetime,
+    ) -> Applied:
+        """Raises VersionConflict, TooLarge."""
+        change = replace(
+            change,
+            values={
+                **change.values,
+                ":zero": number(0),
+                ":one": number(1),
+                ":now": number(to_millis(now)),
+                ":keep": number(keep),
+            },
+        )
+        if keep == 0 or not precondition.may_overwrite:
+            try:
+                return await self._apply(key, change, *_condition(precondition))
+            except ConditionFailed as failed:
+                raise errors.VersionConflict(current=_record(failed.item)) from None
+        async with self._turn(key):
+            return await self._copy_and_apply(key, change, precondition, keep)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, key: RecordKey) -> AsyncIterator[None]:
+        """Writers of one key, as far as they are of one process, go one after the other.
+
+        Of those that try at once all but one would have paid for nothing.
+        """
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT):
+                await turn.acquire()
+        except TimeoutError:
+            raise errors.Unavailable("the record is being changed too often") from None
+        try:
+            yield
+        finally:
+            turn.release()
+
+    async def _copy_and_apply(
+        self, key: RecordKey, change: "_Change", precondition: Precondition, keep: int
+    ) -> Applied:
+        seen = await self._table.get(_key(key))
+        for _ in range(_ATTEMPTS):
+            current = _record(seen)
+            if not precondition.admits(current):
+                raise errors.VersionConflict(current=current)
+            if current is not None:
+                await self._history.put_newer(_copy(current, keep), by="version")
+            try:
+                return await self._apply(key, change, *_unchanged(seen))
+            except ConditionFailed as failed:
+                seen = failed.item
+        raise errors.Unavailable("the record is being changed too often")
+
+    async def _apply(
+        self, key: RecordKey, change: "_Change", condition: str, values: Item
+    ) -> Applied:
+        return await self._table.update(
+            _key(key),
+            assignments=[*shift(*_CREATED), *change.assignments, *_COUNT],
+            remove=change.remove,
+            condition=condition,
+            values={**change.values, **values},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a write does to an item, besides what every write does."""
+
+    assignments: Sequence[str]
+    values: Item
+    remove: str = ""
+
 
 def _sort(collection: str, key: str) -> str:
     return f"{collection}#{key}"
@@ -171,10 +276,26 @@ def _key(key: RecordKey) -> Item:
     return {"player": string(key.player), "sort": string(_sort(key.collection, key.key))}
 
 
-def _present(precondition: Precondition) -> tuple[str, Item]:
-    """That there is a record of an admitted version, and the values which that needs."""
+def _slots(key: RecordKey) -> str:
+    """What the sort keys of a key's versions begin with, and those of no other key."""
+    return _sort(key.collection, f"{key.key}#")
+
+
+def _copy(record: Record, keep: int) -> Item:
+    return {
+        "player": string(record.key.player),
+        "sort": string(f"{_slots(record.key)}{record.version % (keep + 1):03}"),
+        "version": number(record.version),
+        "created_at": number(to_millis(record.created_at)),
+        "updated_at": number(to_millis(record.updated_at)),
+        "value": string(record.value),
+    }
+
+
+def _condition(precondition: Precondition) -> tuple[str, Item]:
+    """That the precondition holds, and the values which that needs."""
     if precondition.versions is None:
-        return _EXISTS, {}
+        return ("" if precondition.may_be_absent else _EXISTS), {}
     # No record has version 0: the condition for an empty list.
     versions = {
         f":version{version}": number(version) for version in sorted(precondition.versions or {0})
@@ -182,11 +303,24 @@ def _present(precondition: Precondition) -> tuple[str, Item]:
     names = list(versions)
     lists = [names[i : i + _MOST_OPERANDS] for i in range(0, len(names), _MOST_OPERANDS)]
     one_of = " OR ".join(f"#version IN ({', '.join(names)})" for names in lists)
-    return f"{_EXISTS} AND ({one_of})", versions
+    present = f"{_EXISTS} AND ({one_of})"
+    return (f"{_ABSENT} OR ({present})" if precondition.may_be_absent else present), versions
+
+
+def _unchanged(seen: Item | None) -> tuple[str, Item]:
+    """That there was no write since; a version never comes back."""
+    if seen is None:
+        return "attribute_not_exists(#version)", {}
+    return "#version = :seen", {":seen": seen["version"]}
+
+
+def _number(item: Item | None, name: str) -> int:
+    """0 where there is no item, or not the attribute, which is younger than the item."""
+    return int((item or {}).get(name, number(0))["N"])
 
 
 def _version(applied: Applied) -> int:
-    return int(applied.item["version"]["N"]) - applied.later
+    return _number(applied.item, "version") - applied.later
 
 
 def _created_at(applied: Applied, before: int) -> datetime | None:
@@ -196,9 +330,10 @@ def _created_at(applied: Applied, before: int) -> datetime | None:
 
 
 def _record(item: Item | None) -> Record | None:
+    """Of an item of either table."""
     if item is None or "value" not in item:
         return None
-    collection, _, key = item["sort"]["S"].partition("#")
+    collection, key, *_ = item["sort"]["S"].split("#")
     return Record(
         key=RecordKey(item["player"]["S"], collection, key),
         value=item["value"]["S"],

@@ -1,9 +1,11 @@
 """player_data's store in a SQLite database.
 
 A deleted record leaves its row without a value, so that its version is never given again.
+Before a row changes, it is copied to `record_versions`, in the same transaction.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +16,7 @@ from services.player_data.models import (
     Record,
     RecordKey,
     Written,
+    fill_page,
 )
 from shared import errors
 from shared.clock import from_millis, to_millis
@@ -34,6 +37,18 @@ MIGRATIONS = (
     """,
     # Deleted records must not slow a list down.
     "CREATE INDEX records_live ON records (player, collection, key) WHERE value IS NOT NULL",
+    """
+    CREATE TABLE record_versions (
+        player TEXT NOT NULL,
+        collection TEXT NOT NULL,
+        key TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (player, collection, key, version)
+    ) STRICT
+    """,
 )
 
 _COLUMNS = "collection, key, version, created_at, updated_at, value"
@@ -49,7 +64,13 @@ class SqliteRecordStore:
         return await self._database.read(lambda connection: _select(connection, key)[0])
 
     async def put(
-        self, key: RecordKey, value: str, *, precondition: Precondition, now: datetime
+        self,
+        key: RecordKey,
+        value: str,
+        *,
+        precondition: Precondition,
+        keep: int,
+        now: datetime,
     ) -> Written:
         def write(connection: sqlite3.Connection) -> Written:
             current, last_version = _select(connection, key)
@@ -61,6 +82,7 @@ class SqliteRecordStore:
                 created_at=current.created_at if current else now,
                 updated_at=now,
             )
+            _move_on(connection, key, record.version, keep)
             connection.execute(
                 "INSERT INTO records (player, collection, key, version, created_at, updated_at,"
                 " value) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -82,7 +104,7 @@ class SqliteRecordStore:
         return await self._database.write(write)
 
     async def delete(
-        self, key: RecordKey, *, precondition: Precondition, now: datetime
+        self, key: RecordKey, *, precondition: Precondition, keep: int, now: datetime
     ) -> int | None:
         def write(connection: sqlite3.Connection) -> int | None:
             current, _ = _select(connection, key)
@@ -90,6 +112,7 @@ class SqliteRecordStore:
             if current is None:
                 return None
             version = current.version + 1
+            _move_on(connection, key, version, keep)
             connection.execute(
                 f"UPDATE records SET value = NULL, version = ?, updated_at = ? {_WHERE_KEY}",  # noqa: S608 - constants
                 (version, to_millis(now), key.player, key.collection, key.key),
@@ -130,6 +153,32 @@ class SqliteRecordStore:
             return Page(records, None)
 
         return await self._database.read(select)
+
+    async def versions(self, key: RecordKey) -> Sequence[Record]:
+        def select(connection: sqlite3.Connection) -> list[Record]:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM record_versions {_WHERE_KEY} ORDER BY version DESC",  # noqa: S608 - constants
+                (key.player, key.collection, key.key),
+            )
+            return fill_page(_record(key.player, row) for row in rows)
+
+        return await self._database.read(select)
+
+
+def _move_on(connection: sqlite3.Connection, key: RecordKey, version: int, keep: int) -> None:
+    """Before a key gets `version`: keep the value that it has, drop what is too old by then."""
+    of_key = (key.player, key.collection, key.key)
+    if keep and version > 1:
+        connection.execute(
+            f"INSERT INTO record_versions (player, {_COLUMNS})"  # noqa: S608 - constants
+            f" SELECT player, {_COLUMNS} FROM records {_WHERE_KEY} AND value IS NOT NULL",
+            of_key,
+        )
+    if version - keep > 1:
+        connection.execute(
+            f"DELETE FROM record_versions {_WHERE_KEY} AND version < ?",  # noqa: S608 - constants
+            (*of_key, version - keep),
+        )
 
 
 def _select(connection: sqlite3.Connection, key: RecordKey) -> tuple[Record | None, int]:

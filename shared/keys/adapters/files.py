@@ -1,4 +1,4 @@
-"""Key ring and JWK Set as two files of one directory: the embedded default."""
+"""Key ring and public documents as files of one directory: the embedded default."""
 
 from pathlib import Path
 
@@ -6,7 +6,10 @@ from shared import errors
 from shared.files import FileContent, VersionedFile
 from shared.keys.documents import parse_ring, render_ring
 from shared.keys.models import KeyRing
-from shared.keys.ports import PublishedSet, StoredRing
+from shared.keys.ports import PublishedDocument, StoredRing
+
+JWK_SET = "jwks.json"
+OPENID_CONFIGURATION = "openid-configuration"
 
 
 class FileKeyRingStore:
@@ -23,19 +26,19 @@ class FileKeyRingStore:
         return _stored(await self._file.replace(render_ring(ring), expected=expected))
 
 
-class FileJwkSetStore:
-    """`jwks.json`."""
+class FilePublicDocumentStore:
+    """A file of the document's name; there is no public listener but identity's."""
 
-    def __init__(self, directory: Path) -> None:
-        self._file = VersionedFile(directory / "jwks.json", mode=0o644)
+    def __init__(self, directory: Path, document: str = JWK_SET) -> None:
+        self._file = VersionedFile(directory / document, mode=0o644)
 
-    async def read(self) -> PublishedSet | None:
+    async def read(self) -> PublishedDocument | None:
         content = await self._file.read()
-        return PublishedSet(content.data, content.etag) if content else None
+        return PublishedDocument(content.data, content.etag) if content else None
 
-    async def publish(self, document: bytes, *, expected: str | None) -> PublishedSet:
+    async def publish(self, document: bytes, *, expected: str | None) -> PublishedDocument:
         content = await self._file.replace(document, expected=expected)
-        return PublishedSet(content.data, content.etag)
+        return PublishedDocument(content.data, content.etag)
 
 
 def _stored(content: FileContent) -> StoredRing:

@@ -1,0 +1,1 @@
+"""The rotation protocol, proven by enumeration: every crash, every race, sixty days."""
