@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-dynamodb test-aws lint type check bench aws-local aws-setup lock clean
+.PHONY: help setup run demo test test-long test-dynamodb test-aws lint type check bench aws-local aws-setup lock clean
 
 # Where AWS is an endpoint of this machine, any credentials will do.
 ifneq ($(findstring //127.0.0.1,$(AWS_ENDPOINT_URL))$(filter aws-local,$(MAKECMDGOALS)),)
@@ -22,6 +22,7 @@ export PLAYMESH_JWKS_BUCKET ?= playmesh-local
 endif
 export AWS_ENDPOINT_URL
 DYNAMODB_LOCAL := .dynamodb-local
+JOSE := .jose
 RUN_STAMP := $(VENV)/$(if $(filter aws,$(BACKEND)),.aws,.run)
 
 help: ## This list
@@ -37,6 +38,9 @@ demo: $(VENV)/.run ## Play a game client's story against the running mesh (PORT=
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest
+
+test-long: $(VENV)/.dev $(JOSE)/node_modules/jose/package.json ## Run the tests at full length, beside npm's jose (needs Node)
+	@PLAYMESH_TEST_LONG=1 PLAYMESH_TEST_JOSE=$(abspath $(JOSE)) $(BIN)/python -m pytest
 
 test-dynamodb: $(VENV)/.dev $(DYNAMODB_LOCAL)/DynamoDBLocal.jar ## Run AWS's tests on DynamoDB Local (needs Java and Maven)
 	@PLAYMESH_DYNAMODB_LOCAL=$(abspath $(DYNAMODB_LOCAL)) $(BIN)/python -m pytest \
@@ -87,6 +91,11 @@ $(DYNAMODB_LOCAL)/DynamoDBLocal.jar: infra/dynamodb-local.xml
 	@mvn --quiet --batch-mode --file infra/dynamodb-local.xml dependency:copy-dependencies \
 	  -DoutputDirectory=$(abspath $(DYNAMODB_LOCAL))/DynamoDBLocal_lib
 	@cp $(DYNAMODB_LOCAL)/DynamoDBLocal_lib/DynamoDBLocal-*.jar $@
+
+$(JOSE)/node_modules/jose/package.json:
+	@echo "Installing jose ..."
+	@mkdir -p $(JOSE)
+	@npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $(JOSE) jose@6.2.17
 
 $(VENV)/.run: locks/run.txt | $(VENV)/bin/python
 	@echo "Installing what the services need ..."

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from joserfc.jwk import RSAKey
+from joserfc.jwk import ECKey, RSAKey
 
+from shared.auth.verifier import TokenVerifier
 from tests.support import aws, figures
 from tests.support.clock import ManualClock
-from tests.support.issuer import Issuer, rsa_key
+from tests.support.issuer import Issuer, ec_key, rsa_key
+from tests.support.tokens import verifier_of
 
 # How fast a machine is that does other things as well is no property of the code.
 settings.register_profile("playmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,3 +45,19 @@ def moto() -> Iterator[str]:
 @pytest.fixture
 def issuer(clock: ManualClock, signing_key: RSAKey) -> Issuer:
     return Issuer(clock, signing_key)
+
+
+@pytest.fixture
+def verifier(issuer: Issuer) -> TokenVerifier:
+    return verifier_of(issuer)
+
+
+@pytest.fixture(scope="session")
+def elliptic_key() -> ECKey:
+    return ec_key("key-ec")
+
+
+@pytest.fixture(scope="session")
+def stranger() -> RSAKey:
+    """A key of somebody else, under the id of ours."""
+    return rsa_key("key-1")

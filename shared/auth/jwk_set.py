@@ -8,7 +8,7 @@ use) skips that entry: a set may carry keys for others.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeGuard, cast
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
@@ -18,10 +18,14 @@ from shared import strict_json
 from shared.strict_json import JsonValue
 
 LARGEST_DOCUMENT = 64 * 1024
-_KEY_ID = re.compile(r"[A-Za-z0-9_.~=-]{1,128}")
+_KEY_ID = re.compile(r"[A-Za-z0-9_.~=@-]{1,128}")
 _PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
 _SMALLEST_RSA_BITS = 2048
 _SMALLEST_RSA_EXPONENT = 65537
+# What a modulus of ROCA (CVE-2017-15361) may leave modulo small primes: powers of 65537. Any other
+# modulus passes for one with a probability of 2 to the minus 27.
+_ROCA_PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
+_ROCA = {p: frozenset(pow(65537, power, p) for power in range(p)) for p in _ROCA_PRIMES}
 
 
 class InvalidJwkSet(Exception):
@@ -37,7 +41,7 @@ class VerificationKey:
     key: RSAKey | ECKey
 
 
-def is_key_id(text: object) -> bool:
+def is_key_id(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _KEY_ID.fullmatch(text) is not None
 
 
@@ -80,7 +84,7 @@ def _usable(entry: Mapping[str, JsonValue]) -> VerificationKey | None:
     key = _import(entry)
     if key is None:
         return None
-    return VerificationKey(str(key_id), str(entry["alg"]), key)
+    return VerificationKey(key_id, str(entry["alg"]), key)
 
 
 def _import(entry: Mapping[str, JsonValue]) -> RSAKey | ECKey | None:
@@ -108,4 +112,8 @@ def _strings(entry: Mapping[str, JsonValue], *names: str) -> dict[str, str | lis
 
 def _is_strong(rsa: Mapping[str, str | list[str]]) -> bool:
     modulus, exponent = base64_to_int(str(rsa["n"])), base64_to_int(str(rsa["e"]))
-    return modulus.bit_length() >= _SMALLEST_RSA_BITS and exponent >= _SMALLEST_RSA_EXPONENT
+    return (
+        modulus.bit_length() >= _SMALLEST_RSA_BITS
+        and exponent >= _SMALLEST_RSA_EXPONENT
+        and any(modulus % prime not in powers for prime, powers in _ROCA.items())
+    )

@@ -32,7 +32,7 @@ _AGE = Gauge("playmesh_jwks_age_seconds", "Age of the set in use; infinite befor
 _COOL_DOWN = 30.0
 _SHORTEST_TTL = 1.0
 _HARD_LIMIT = 4 * 3600.0
-_BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_BACK_OFF = (1.0, 3.0, 10.0)
 _REFRESH_AHEAD = 0.8
 _JITTER = 0.1
 _MOST_WAITING = 64
@@ -54,6 +54,7 @@ class JwksClient:
         self._fetch = fetch
         self._longest_ttl = ttl
         self._clock = clock
+        self._document = b""
         self._keys: Mapping[str, VerificationKey] = {}
         self._fetched_at: float | None = None
         self._failures = 0
@@ -140,7 +141,9 @@ class JwksClient:
         asked_at = self._clock.monotonic()
         try:
             document = await self._fetch()
-            keys = parse_jwk_set(document.body)
+            # The same set has the same keys, by which verifiers know what they have verified.
+            is_same = document.body == self._document
+            keys = self._keys if is_same else parse_jwk_set(document.body)
         except Exception as error:  # noqa: BLE001 - a bug of ours, too, must back off
             self._failures += 1
             self._ask_at = self._refresh_at = self._clock.monotonic() + self._pause()
@@ -149,7 +152,7 @@ class JwksClient:
             return False
         kept = self._longest_ttl if document.max_age is None else document.max_age
         ttl = min(self._longest_ttl, max(_SHORTEST_TTL, kept))
-        self._keys = keys
+        self._document, self._keys = document.body, keys
         self._fetched_at = asked_at  # a reply is as old as its request
         self._ask_at = asked_at + _COOL_DOWN
         self._refresh_at = asked_at + ttl * _REFRESH_AHEAD * jitter(_JITTER)
@@ -175,11 +178,11 @@ class JwksClient:
     def _pause(self) -> float:
         """Drawn once for each failure, never by its callers: the luckiest of many would win.
 
-        From half to all of the step. Drawn from nothing to all of it, as is usual, the first
-        minute has more than eight attempts every other time.
+        At most a twentieth shorter than its step: so there are eight attempts in a minute at
+        most, and the end of an outage is noticed within ten seconds.
         """
-        longest = _BACK_OFF[min(self._failures, len(_BACK_OFF)) - 1]
-        return longest * 0.75 * jitter(1 / 3)
+        step = _BACK_OFF[min(self._failures, len(_BACK_OFF)) - 1]
+        return step * 0.975 * jitter(0.025)
 
     def _unavailable(self, detail: str) -> errors.Unavailable:
         pause = self._ask_at - self._clock.monotonic()

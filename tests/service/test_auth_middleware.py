@@ -328,9 +328,9 @@ class BrokenKeys:
     ("failure", "status"),
     [
         (errors.Unavailable(), 503),
-        (errors.NotFound(), 404),
-        (LookupError("a bug"), 500),
-        (TimeoutError(), 500),
+        (errors.NotFound(), 503),
+        (LookupError("a bug"), 503),
+        (TimeoutError(), 503),
     ],
 )
 async def test_a_failure_during_verification_lets_nobody_through(

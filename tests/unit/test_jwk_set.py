@@ -1,6 +1,7 @@
 """JWK Sets are read strictly: a bad document is refused, a foreign entry skipped."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -34,6 +35,14 @@ def rsa_entry(*, bits: int = 2048, exponent: int = 65537) -> Entry:
     return GOOD | {"kid": "x", "n": int_to_base64(public.n), "e": int_to_base64(public.e)}
 
 
+def roca_entry() -> Entry:
+    """A modulus as the primes of CVE-2017-15361 make it: a power of 65537 modulo small primes."""
+    primes = [p for p in range(2, 702) if all(p % divisor for divisor in range(2, p))]
+    product = math.prod(primes)
+    modulus = pow(65537, 12345, product) + product * (2**2047 // product + 2)
+    return GOOD | {"kid": "x", "n": int_to_base64(modulus)}
+
+
 def curve_entry(curve: str, algorithm: str) -> Entry:
     key = ECKey.generate_key(curve)
     return {**key.as_dict(private=False), "kid": "x", "alg": algorithm, "use": "sig"}
@@ -65,6 +74,7 @@ def test_a_key_is_what_the_issuer_published() -> None:
         {"x5c": ["MIIB"], "x5t": "abc", "x5u": "https://elsewhere.test/", "unknown": {"a": [1]}},
         {"kid": "a" * 128},
         {"kid": "A-Z_a.z~0=9"},
+        {"kid": "bilbo.baggins@hobbiton.example"},  # of RFC 7520
     ],
 )
 def test_an_entry_that_fits_is_used(changes: Entry) -> None:
@@ -115,6 +125,7 @@ FOREIGN = [
     ),
     pytest.param(rsa_entry(bits=1024), id="RSA-1024"),
     pytest.param(rsa_entry(exponent=3), id="exponent-3"),
+    pytest.param(roca_entry(), id="ROCA"),
     pytest.param(GOOD | {"e": "AQ"}, id="exponent-1"),
     pytest.param(GOOD | {"e": "AQAC"}, id="even-exponent"),
     pytest.param(GOOD | {"n": ""}, id="empty-modulus"),
