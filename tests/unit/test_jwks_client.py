@@ -323,6 +323,21 @@ async def test_an_issuer_that_comes_back_is_found_at_the_next_attempt(
     assert not await is_unavailable(client)
 
 
+async def test_a_set_that_comes_again_as_it_was_has_the_same_keys(
+    client: JwksClient, issuer: Issuer
+) -> None:
+    """By which a verifier knows the tokens that it has verified."""
+    await client.refresh()
+    key = await client.key("key-1")
+
+    assert await client.refresh()
+    assert await client.key("key-1") is key
+
+    issuer.published.append(ec_key("key-2"))
+    await client.refresh()
+    assert await client.key("key-2")
+
+
 async def test_after_a_success_the_pauses_begin_anew(
     client: JwksClient, issuer: Issuer, clock: ManualClock
 ) -> None:

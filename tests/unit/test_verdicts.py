@@ -1,13 +1,10 @@
 """A token that was verified once is remembered no longer than it would be verified again."""
 
-from typing import cast
-
 from joserfc.jwk import ECKey, RSAKey
 
-from shared.auth.jwk_set import VerificationKey
 from shared.auth.verifier import TokenVerifier
 from tests.support.clock import ManualClock
-from tests.support.issuer import Issuer, Key, ec_key
+from tests.support.issuer import Issuer, ec_key
 from tests.support.tokens import accept, keys_of, refuse, verifier_of
 
 
@@ -48,37 +45,6 @@ async def test_a_token_seen_before_is_refused_when_its_key_was_replaced_under_th
     await keys.refresh()
 
     await refuse(verifier, token)
-
-
-class Counting:
-    """A key that counts how often it verifies."""
-
-    def __init__(self, key: VerificationKey) -> None:
-        self.key_id, self.algorithm = key.key_id, key.algorithm
-        self._key = key.key
-        self.uses = 0
-
-    @property
-    def key(self) -> Key:
-        self.uses += 1
-        return self._key
-
-
-async def test_a_set_that_comes_again_as_it_was_verifies_no_token_again(issuer: Issuer) -> None:
-    keys = keys_of(issuer)
-    await keys.refresh()
-    (key_id,) = keys._keys
-    counting = Counting(keys._keys[key_id])
-    keys._keys = {key_id: cast(VerificationKey, counting)}
-    verifier = verifier_of(issuer, keys)
-    token = issuer.token()
-    await accept(verifier, token)
-
-    for _ in range(3):
-        await keys.refresh()
-        await accept(verifier, token)
-
-    assert counting.uses == 1
 
 
 async def test_no_more_tokens_are_remembered_than_the_bound(
