@@ -41,10 +41,14 @@ REFUSED_AFTER = {
     "ours": POLICY.revocation.total_seconds(),
     "strangers": KEY_REFRESH + MAX_AGE + TTL,
 }
-"""Seconds from a key's removal until the last verifier of a kind must refuse it."""
+"""Seconds from a key's removal until the last verifier of a kind must refuse it.
+
+Ours by what an operator who revokes a key is told. A stranger's set may come from an identity that
+was about to refresh, through an edge that has kept it to the end, and is kept to the end again.
+"""
 
 _SETTLED = 30 * MINUTE
-_NAPS = 6 * HOUR, HOUR, 10 * MINUTE
+_NAPS = 6 * HOUR, HOUR, 10 * MINUTE  # the shortest outlasts all that is repeated while awake
 _TOKEN_IN_SLEEP = 2 * HOUR
 _ROTATORS, _IDENTITIES, _EDGES = 5, 3, 4
 _TICK = 60.0
@@ -72,6 +76,10 @@ class Plan:
     outage: float | None = None
 
 
+def _none_yet() -> dict[str, float]:
+    return dict.fromkeys(REFUSED_AFTER, 0.0)
+
+
 @dataclass
 class Life:
     """What became of a key: moments of the simulation; the last signature is the last possible."""
@@ -81,10 +89,8 @@ class Life:
     last_signature: float | None = None
     removed: float | None = None
     is_revoked: bool = False
-
-
-def _none_yet() -> dict[str, float]:
-    return dict.fromkeys(REFUSED_AFTER, 0.0)
+    last_acceptance: dict[str, float] = field(default_factory=_none_yet)
+    """Seconds from the removal, by kind of verifier."""
 
 
 @dataclass
@@ -99,11 +105,14 @@ class Findings:
     """Such tokens that had a verifier look for a key beside its schedule."""
     refused_as_revoked: int = 0
     accepted_late: int = 0
-    last_acceptance: dict[str, float] = field(default_factory=_none_yet)
-    """Seconds from a key's removal, by kind of verifier."""
     slowest_to_learn: dict[str, float] = field(default_factory=_none_yet)
     """Seconds from a key's publication, by kind of verifier."""
     keys: dict[str, Life] = field(default_factory=dict)
+
+    @property
+    def last_acceptance(self) -> Mapping[str, float]:
+        lives = self.keys.values()
+        return {kind: max(life.last_acceptance[kind] for life in lives) for kind in REFUSED_AFTER}
 
     @property
     def rotations(self) -> int:
@@ -401,12 +410,11 @@ class Simulation:
             await verifier.tokens.verify(token)
         except errors.InvalidToken:
             return False
-        removed = self.found.keys[key_id].removed
-        if removed is not None:
-            late = self._time.now - removed
-            last = self.found.last_acceptance
-            last[verifier.kind] = max(last[verifier.kind], late)
-            self.found.accepted_late += late > REFUSED_AFTER[verifier.kind]
+        life, kind = self.found.keys[key_id], verifier.kind
+        if life.removed is not None:
+            late = self._time.now - life.removed
+            life.last_acceptance[kind] = late
+            self.found.accepted_late += late > REFUSED_AFTER[kind]
         return True
 
     def _use_stolen(self, key_id: str) -> None:
