@@ -54,7 +54,7 @@ class RotationPolicy:
             period=period,
             algorithm=algorithm,
             publish_lead=jwks_max_age + jwks_ttl + key_refresh + slack,
-            overlap=key_refresh + access_token_ttl + LEEWAY,
+            overlap=key_refresh + access_token_ttl + LEEWAY + slack,
             revocation=key_refresh + jwks_max_age + min(jwks_ttl, jwks_max_age) + slack,
         )
 
