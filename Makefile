@@ -23,6 +23,9 @@ endif
 export AWS_ENDPOINT_URL
 DYNAMODB_LOCAL := .dynamodb-local
 JOSE := .jose
+LONG_TESTS := tests/rotation tests/attacks/test_differential.py tests/attacks/test_jwks_flood.py \
+  tests/conformance/test_races.py
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 RUN_STAMP := $(VENV)/$(if $(filter aws,$(BACKEND)),.aws,.run)
 
 help: ## This list
@@ -37,13 +40,13 @@ demo: $(VENV)/.run ## Play a game client's story against the running mesh (PORT=
 	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m examples.demo
 
 test: $(VENV)/.dev ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
-test-long: $(VENV)/.dev $(JOSE)/node_modules/jose/package.json ## Run the tests at full length, beside npm's jose (needs Node)
-	@PLAYMESH_TEST_LONG=1 PLAYMESH_TEST_JOSE=$(abspath $(JOSE)) $(BIN)/python -m pytest
+test-long: $(VENV)/.dev $(JOSE)/node_modules/jose/package.json ## Run the proofs at full length, beside npm's jose (needs Node)
+	@PLAYMESH_TEST_LONG=1 PLAYMESH_TEST_JOSE=$(abspath $(JOSE)) $(PYTEST) $(LONG_TESTS)
 
 test-dynamodb: $(VENV)/.dev $(DYNAMODB_LOCAL)/DynamoDBLocal.jar ## Run AWS's tests on DynamoDB Local (needs Java and Maven)
-	@PLAYMESH_DYNAMODB_LOCAL=$(abspath $(DYNAMODB_LOCAL)) $(BIN)/python -m pytest \
+	@PLAYMESH_DYNAMODB_LOCAL=$(abspath $(DYNAMODB_LOCAL)) $(PYTEST) \
 	  tests/conformance/test_dynamodb_local.py tests/mesh/test_aws.py
 
 test-aws: $(VENV)/.dev ## Run the stores' tests in the AWS account of AWS's variables; a few cents

@@ -17,10 +17,27 @@ settings.register_profile("playmesh", deadline=None, suppress_health_check=[Heal
 settings.load_profile("playmesh")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        # Which is how they come from the process that ran the test to the one that reports.
+        item.user_properties += [("figures", line) for line in figures.take()]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if figures.lines():
+    lines = [
+        str(line)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, line in report.user_properties
+        if name == "figures"
+    ]
+    if lines:
         terminalreporter.section("figures")
-    for line in figures.lines():
+    for line in sorted(lines):
         terminalreporter.line(line)
 
 

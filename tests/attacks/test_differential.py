@@ -4,12 +4,10 @@ A thousand tokens, and 20,000 with PLAYMESH_TEST_LONG=1; joserfc and PyJWT are a
 npm's jose where PLAYMESH_TEST_JOSE names the folder that it was installed in.
 """
 
-import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-import pytest
 import structlog
 from hypothesis import given, settings
 from joserfc.jwk import RSAKey
@@ -20,11 +18,12 @@ from shared.clock import SystemClock, to_seconds
 from tests.attacks import others
 from tests.attacks.mutants import Keys, Mutant, forge, mutants
 from tests.attacks.others import Question
+from tests.support import figures
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, ec_key
+from tests.support.long import LONG
 from tests.support.tokens import verifier_of
 
-LONG = os.environ.get("PLAYMESH_TEST_LONG") == "1"  # noqa: TID251 - of tests only
 JOSE = os.environ.get("PLAYMESH_TEST_JOSE")  # noqa: TID251 - of tests only
 TOKENS = 20_000 if LONG else 1000
 OTHERS: dict[str, Callable[[Question], list[bool]]] = {
@@ -43,7 +42,7 @@ async def is_accepted(verifier: TokenVerifier, token: str) -> bool:
 
 
 async def test_we_never_accept_what_two_others_refuse(
-    signing_key: RSAKey, stranger: RSAKey, capsys: pytest.CaptureFixture[str]
+    signing_key: RSAKey, stranger: RSAKey
 ) -> None:
     keys = Keys(signing_key, ec_key("key-ec"), stranger)
     issuer = Issuer(ManualClock(SystemClock().now().replace(microsecond=0)), keys.rsa)
@@ -76,8 +75,7 @@ async def test_we_never_accept_what_two_others_refuse(
         for token, accepted, answer in zip(tokens, ours, answers, strict=True)
         if accepted and _is_refused(answer)
     ]
-    with capsys.disabled() if LONG else contextlib.nullcontext():
-        print(report(ours, theirs, Counter(line["reason"] for line in lines)))  # noqa: T201
+    tell(ours, theirs, Counter(line["reason"] for line in lines))
     assert alone == []
     assert ours[:2] == [True, True]
     assert set(answers[:2]) == {(True,) * len(OTHERS)}
@@ -87,17 +85,19 @@ def _is_refused(answer: tuple[bool, ...]) -> bool:
     return answer.count(False) >= 2
 
 
-def report(ours: list[bool], theirs: Mapping[str, list[bool]], reasons: Counter[str]) -> str:
+def tell(ours: list[bool], theirs: Mapping[str, list[bool]], reasons: Counter[str]) -> None:
     answers = list(zip(*theirs.values(), strict=True))
     refused = [answer for accepted, answer in zip(ours, answers, strict=True) if not accepted]
     accepted = [answer for accepted, answer in zip(ours, answers, strict=True) if accepted]
-    sums = [f"{name} {sum(answer)}" for name, answer in {"us": ours, **theirs}.items()]
-    whys = [f"{why} {count}" for why, count in reasons.most_common()]
-    one, more = sum(a.count(False) == 1 for a in accepted), sum(map(_is_refused, accepted))
-    some, every = (sum(judge(a) for a in refused) for judge in (any, all))
-    split = sum(any(a) and not all(a) for a in answers)
-    return f"""
-{len(ours)} tokens, accepted by {", ".join(sums)}
-accepted by us, refused by one other {one}, by more {more}
-refused by us, accepted by some other {some}, by all {every}; the others differ on {split}
-our reasons: {", ".join(whys)}"""
+    figures.note(
+        "mutated tokens",
+        tokens=len(ours),
+        accepted_by_us=sum(ours),
+        **{f"by_{name}": sum(answer) for name, answer in theirs.items()},
+        accepted_by_us_and_refused_by_one_other=sum(a.count(False) == 1 for a in accepted),
+        by_more=sum(map(_is_refused, accepted)),
+        refused_by_us_and_accepted_by_some=sum(map(any, refused)),
+        by_all=sum(map(all, refused)),
+        the_others_differ=sum(any(a) and not all(a) for a in answers),
+    )
+    figures.note("mutated tokens, our reasons", **dict(reasons.most_common()))

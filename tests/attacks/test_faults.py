@@ -86,4 +86,3 @@ async def test_an_exception_in_any_call_is_a_refusal_or_unavailable(
         assert isinstance(outcome, errors.InvalidToken | errors.Unavailable)
     assert isinstance(outcome, Claims)
     assert calls > (50 if seen == "never" else 3)
-    print(f"{calls - 1} calls")  # noqa: T201 - a figure

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import gzip
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
@@ -24,11 +23,12 @@ from shared.auth.middleware import authenticate
 from shared.auth.verifier import Expectations, TokenVerifier
 from shared.http.app import new_app
 from shared.http.client import Document, fetch, new_session
+from tests.support import figures
 from tests.support.clock import ManualClock
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, ec_key
+from tests.support.long import LONG
 from tests.support.servers import serving
 
-LONG = os.environ.get("PLAYMESH_TEST_LONG") == "1"  # noqa: TID251 - of tests only
 HOSTILE = 10_000 if LONG else 240
 AT_ONCE = 8
 
@@ -168,6 +168,7 @@ async def test_a_minute_of_unknown_key_ids_costs_three_fetches_and_no_player_any
     attacked: Attacked,
 ) -> None:
     refused, served = await attacked.minute(attacked.unknown_key)
+    figures.note("unknown key ids in 60 s", requests=HOSTILE, fetches=attacked.attempts)
     assert (refused, served) == ({401}, {200})
     assert attacked.attempts <= MOST_FETCHES_A_MINUTE
 
@@ -180,6 +181,7 @@ async def test_a_minute_of_bad_signatures_under_a_known_key_costs_no_fetch(
     refused, served = await attacked.minute(
         lambda number: issuer.token(key=forger, jti=f"{number}")
     )
+    figures.note("bad signatures in 60 s", requests=HOSTILE, fetches=attacked.attempts)
     assert (refused, served) == ({401}, {200})
     assert attacked.attempts == 0
 
@@ -250,6 +252,8 @@ async def test_in_an_outage_a_flood_costs_eight_attempts_a_minute_and_no_player_
     await fail(impatient.origin)
     impatient.clock.advance(TTL)
     refused, served = await impatient.minute(impatient.unknown_key)
+    what = f"unknown key ids in 60 s, issuer down ({fail.__name__})"
+    figures.note(what, requests=HOSTILE, attempts=impatient.attempts)
     assert served == {200}
     assert refused <= {401, 503}
     assert 0 < impatient.attempts <= MOST_ATTEMPTS_A_MINUTE

@@ -20,6 +20,7 @@ from shared.keys.models import KeyRing, KeyState
 from shared.keys.ports import PublishedDocument, StoredRing
 from shared.keys.signer import Signer, SignerPolicy
 from tests.rotation.worlds import POLICY, Files, World, new_rotator, open_aws
+from tests.support import figures
 from tests.support.calls import header_of
 from tests.support.clock import ManualClock
 from tests.support.interruptions import Crash, Interruption, When
@@ -167,6 +168,8 @@ async def interrupt_each(
         await story.tell()
         assert [key.state.value for key in (await story.watch.ring()).keys] == THE_END
         if interruption.calls < at:
+            name = type(here).__name__
+            figures.note(f"{name}, {when.value}", calls=interruption.calls, every=step)
             return interruption.calls
         at += step
 
