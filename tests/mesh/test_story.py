@@ -205,3 +205,42 @@ async def test_no_secret_and_no_token_is_in_any_log(
     assert '"path": "/login-as-guest"' in log
     for value in (secret, token, guest["refresh_token"]):
         assert value not in log
+
+
+async def test_no_private_key_is_in_anything_that_the_mesh_says(
+    mesh: Mesh, http: aiohttp.ClientSession
+) -> None:
+    """Keys that sign, wait, are revoked, and one that is damaged: in logs, answers and metrics."""
+    token = await operator_token(mesh, http)
+    bearer = {"Authorization": f"Bearer {token}"}
+    ring_file = mesh.data_dir / "keys" / "ring.json"
+    private = private_members(ring_file.read_bytes())
+    said = []
+    keys = f"{mesh.keyrotator.url}/v1/keys"
+    revoke = f"{keys}/{await active_key(mesh, http, token)}/revoke"
+    for method, url in (("GET", keys), ("POST", f"{keys}/rotate"), ("POST", revoke)):
+        async with http.request(method, url, headers=bearer) as response:
+            assert response.ok
+            said.append(await response.text())
+    private |= private_members(ring_file.read_bytes())
+    ring_file.write_bytes(ring_file.read_bytes().replace(b'"state"', b'"stat"'))
+    await mesh.keyrotator.stop()
+    await mesh.keyrotator.start()
+    await mesh.keyrotator.ready()
+    well_known = f"{mesh.identity.url}/.well-known"
+    pages = [f"{well_known}/jwks.json", f"{well_known}/openid-configuration"]
+    for url in (*pages, keys, *(f"{service.admin_url}/metrics" for service in mesh.services)):
+        async with http.get(url, headers=bearer) as response:
+            said.append(await response.text())
+    await mesh.stop()
+
+    assert len(private) >= 3 * len(("d", "p", "q", "dp", "dq", "qi"))
+    said += [json.dumps(service.events) for service in mesh.services]
+    assert "is damaged" in said[-2]  # keyrotator has tried to read it
+    everything = "".join(said)
+    assert not [member for member in private if member in everything]
+
+
+def private_members(ring: bytes) -> set[str]:
+    keys = [key["private_jwk"] or {} for key in json.loads(ring)["keys"]]
+    return {key[name] for key in keys for name in ("d", "p", "q", "dp", "dq", "qi") if name in key}
