@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from infra.aws_setup import TABLES
 from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb as identity
 from services.identity.idempotency import Idempotency, KeyedRequest
@@ -57,15 +58,7 @@ class Counting:
 @asynccontextmanager
 async def counting(endpoint: str) -> AsyncIterator[tuple[Counting, str]]:
     async with aws.client("dynamodb", endpoint) as client:
-        tables = (
-            identity.ACCOUNTS,
-            identity.IDEMPOTENCY,
-            identity.IDENTITIES,
-            identity.SESSIONS,
-            player_data.RECORDS,
-            player_data.RECORD_VERSIONS,
-        )
-        yield Counting(client), await aws.new_tables(client, *tables)
+        yield Counting(client), await aws.new_tables(client, *TABLES)
 
 
 async def measure(endpoint: str) -> None:
