@@ -32,8 +32,8 @@ NONE: Mapping[str, Any] = {"NULL": True}
 _PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 _PAUSES = (0.02, 0.05, 0.1, 0.2)
 """Between the attempts of a transaction, in seconds."""
-_NOBODY = "playmesh:start-check"
-"""No key: ids are hexadecimal, and other keys have a `#`."""
+_NOBODY = {"S": {"S": "playmesh:start-check"}, "B": {"B": b"playmesh:start-check"}}
+"""No key, by its type: ids are hexadecimal, digests are 32 bytes, and other keys have a `#`."""
 _NOT_YET_HERE = " AND ".join(f"#{name} <> :operation" for name in _OPERATIONS)
 
 
@@ -272,15 +272,19 @@ async def create_table(client: Client, prefix: str, definition: TableDefinition)
 
 def _in_vain(operation: str, definition: TableDefinition) -> Mapping[str, Any]:
     """Parameters that find nothing and change nothing."""
-    key = {each["AttributeName"]: string(_NOBODY) for each in definition.schema["KeySchema"]}
-    partition_key = next(iter(key))
+    types = {
+        each["AttributeName"]: each["AttributeType"]
+        for each in definition.schema["AttributeDefinitions"]
+    }
+    names = [each["AttributeName"] for each in definition.schema["KeySchema"]]
+    key = {name: _NOBODY[types[name]] for name in names}
+    partition_key = names[0]
     if operation == "query":
         condition = f"#{partition_key} = :key"
-        values = {":key": string(_NOBODY)}
         return {
             "KeyConditionExpression": condition,
             "ExpressionAttributeNames": _names(condition),
-            "ExpressionAttributeValues": values,
+            "ExpressionAttributeValues": {":key": key[partition_key]},
             "Limit": 1,
         }
     if operation == "get_item":
