@@ -103,10 +103,11 @@ async def measure(endpoint: str) -> None:
         await show("refresh: account", accounts.get(guest.account.user_id))
         await show(
             "refresh: session",
-            sessions.consume_refresh_token(
-                session.key, counter=1, now=now, idle_expires_at=now + timedelta(days=7)
-            ),
+            refresh(sessions, session.key, counter=1),
         )
+        await show("the same again: session", refresh(sessions, session.key, counter=1))
+        await refresh(sessions, session.key, counter=2)
+        await show("a reuse: session", reuse(sessions, session.key))
         player = Account(new_id(), now, None)
         linked = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
         for when in ("first", "again"):
@@ -144,6 +145,22 @@ async def measure(endpoint: str) -> None:
         overwrite = records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
         await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
         await show(f"read its {HISTORY} versions", records.versions(often))
+
+
+async def refresh(sessions: identity.DynamoSessionStore, key: SessionKey, *, counter: int) -> None:
+    now = SystemClock().now()
+    await sessions.redeem(
+        key,
+        counter=counter,
+        now=now,
+        idle_expires_at=now + timedelta(days=7),
+        grace=timedelta(minutes=1),
+    )
+
+
+async def reuse(sessions: identity.DynamoSessionStore, key: SessionKey) -> None:
+    with suppress(errors.RefreshTokenReused):
+        await refresh(sessions, key, counter=1)
 
 
 async def refused(records: Records, key: RecordKey) -> None:

@@ -8,12 +8,14 @@ PlaymeshError
 │   ├── InvalidCredential       user id and secret, platform ticket
 │   ├── InvalidClient           a service's own credential
 │   └── InvalidRefreshToken
+│       └── RefreshTokenReused  its session is over for that
 ├── Forbidden                   known, but not allowed
 ├── NotFound
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
 │   ├── VersionConflict         somebody else was faster
 │   └── IdempotencyKeyReused    it belongs to another request
+├── TooManyRequests             more than is meant for one
 └── Unavailable                 try again later
 
 `code` is stable and part of the interface; the detail is for people and may change.
@@ -66,6 +68,11 @@ class InvalidRefreshToken(Unauthenticated):
     title = "The refresh token is not valid"
 
 
+class RefreshTokenReused(InvalidRefreshToken):
+    code = "refresh_reused"
+    title = "The refresh token was used before, and its session has been ended for that"
+
+
 class Forbidden(PlaymeshError):
     code = "forbidden"
     title = "The token does not allow this"
@@ -100,6 +107,17 @@ class VersionConflict(Conflict):
 class IdempotencyKeyReused(Conflict):
     code = "idempotency_key_reused"
     title = "The Idempotency-Key belongs to another request"
+
+
+class TooManyRequests(PlaymeshError):
+    """`retry_after` is in seconds."""
+
+    code = "too_many_requests"
+    title = "There were too many requests of this kind"
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class Unavailable(PlaymeshError):

@@ -112,7 +112,11 @@ def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock)
         accounts,
         access_tokens,
         RefreshTokens(stores.refresh_key),
-        SessionLimits(settings.refresh_idle_ttl, settings.refresh_absolute_ttl),
+        SessionLimits(
+            idle=settings.refresh_idle_ttl,
+            absolute=settings.refresh_absolute_ttl,
+            grace=settings.refresh_grace,
+        ),
         clock,
     )
     app = new_app(largest_body=_LARGEST_BODY)

@@ -1,12 +1,13 @@
 """What identity keeps, and the law that every store of it obeys."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.identity.models import (
     Account,
     IdempotencyRecord,
     LinkedIdentity,
+    Redeemed,
     Session,
     SessionKey,
 )
@@ -56,15 +57,33 @@ class SessionStore(Protocol):
         """Sees every change that has been acknowledged."""
         ...
 
-    async def consume_refresh_token(
-        self, key: SessionKey, *, counter: int, now: datetime, idle_expires_at: datetime
-    ) -> Session:
-        """Advance the counter by one, if refresh token `counter` is good at `now`.
+    async def redeem(
+        self,
+        key: SessionKey,
+        *,
+        counter: int,
+        now: datetime,
+        idle_expires_at: datetime,
+        grace: timedelta,
+    ) -> Redeemed:
+        """Take refresh token `counter` of a session that lives at `now`.
 
-        Good means: the session exists, has not ended, `counter` is its current one, and neither
-        of its limits has been reached; a limit is reached *at* its instant. The check and the
-        change are one atomic step: of many callers with one token exactly one gets the advanced
-        session, the others VersionConflict, as does everybody whose token is not good.
+        A session lives if it exists, has not ended, and has reached neither of its limits; a
+        limit is reached *at* its instant. Of a living session
+
+        - the current token is ADVANCED: counter plus one, `refreshed_at` now, the idle limit
+          moved;
+        - its predecessor is REPLAYED, if the counter has advanced at most `grace` ago (0: never)
+          and there were fewer than MOST_REPLAYS since; that is counted and changes nothing else.
+          One more raises TooManyRequests and changes nothing;
+        - a predecessor that comes later, and whatever is older, raises RefreshTokenReused and
+          ends the session.
+
+        All else raises InvalidRefreshToken and changes nothing: a session that does not live, and
+        a token of the future, so that nobody ends a session by guessing.
+
+        The check and the change are one atomic step: of many callers with one token exactly one
+        is ADVANCED, and after a session has ended nobody is.
         """
         ...
 

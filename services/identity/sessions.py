@@ -1,11 +1,19 @@
-"""Sessions: opened by a login, continued by refresh tokens."""
+"""Sessions: opened by a login, continued by refresh tokens.
+
+A client whose answer was lost asks again with the token that it has, so the predecessor of the
+current token is answered once more for a while, with the current token itself. Later, or with an
+older token, somebody has a copy: the session ends for both.
+"""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+import structlog
+from prometheus_client import Counter
 
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
-from services.identity.models import Account, Session, SessionKey
+from services.identity.models import Account, Outcome, Redeemed, Session, SessionKey
 from services.identity.ports import SessionStore
 from services.identity.refresh_tokens import RefreshToken, RefreshTokens
 from shared import errors
@@ -13,14 +21,22 @@ from shared.clock import Clock
 from shared.ids import new_id
 
 _FIRST = 1
+_log = structlog.get_logger()
+_REFRESHES = Counter("playmesh_refreshes", "Refresh tokens that were presented.", ("outcome",))
+for _outcome in (Outcome.ADVANCED, Outcome.REPLAYED, Outcome.REUSED, Outcome.REFUSED):
+    _REFRESHES.labels(_outcome.value)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """A session ends after `idle` without a refresh, and after `absolute` in any case."""
+    """A session ends after `idle` without a refresh, and after `absolute` in any case.
+
+    A refresh may be repeated for `grace`.
+    """
 
     idle: timedelta
     absolute: timedelta
+    grace: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +80,28 @@ class Sessions:
             absolute_expires_at=now + self._limits.absolute,
         )
         await self._store.create(session)
-        return self._issue(account, session)
+        return self._issue(account, session, now)
 
     async def refresh(self, token: str) -> IssuedTokens:
-        """Consume `token` and issue its successor. Raises InvalidRefreshToken.
+        """Issue `token`'s successor and a new access token.
 
-        Whatever can fail on the way is asked first, so that no token is consumed for nothing.
+        Raises InvalidRefreshToken, TooManyRequests, Unavailable; RefreshTokenReused where the
+        session has been ended.
         """
+        now = self._clock.now()
+        try:
+            account, redeemed = await self._redeem(token, now)
+        except errors.RefreshTokenReused:
+            _count(Outcome.REUSED)
+            raise
+        except (errors.InvalidRefreshToken, errors.TooManyRequests):
+            _count(Outcome.REFUSED)
+            raise
+        _count(redeemed.outcome)
+        return self._issue(account, redeemed.session, now)
+
+    async def _redeem(self, token: str, now: datetime) -> tuple[Account, Redeemed]:
+        """Whatever can fail on the way is asked first, so that no token is consumed for nothing."""
         presented = self._refresh_tokens.parse(token)
         if presented is None:
             raise errors.InvalidRefreshToken
@@ -78,21 +109,26 @@ class Sessions:
         account = await self._accounts.get(presented.session.user_id)
         if account is None:
             raise errors.InvalidRefreshToken
-        now = self._clock.now()
         try:
-            session = await self._store.consume_refresh_token(
+            redeemed = await self._store.redeem(
                 presented.session,
                 counter=presented.counter,
                 now=now,
                 idle_expires_at=now + self._limits.idle,
+                grace=self._limits.grace,
             )
-        except errors.VersionConflict:
-            raise errors.InvalidRefreshToken from None
-        return self._issue(account, session)
+        except errors.RefreshTokenReused:
+            _log.warning(
+                "session.refresh_reused",
+                user_id=presented.session.user_id,
+                session_id=presented.session.session_id,
+            )
+            raise
+        return account, redeemed
 
-    def _issue(self, account: Account, session: Session) -> IssuedTokens:
+    def _issue(self, account: Account, session: Session, now: datetime) -> IssuedTokens:
         refresh_token = RefreshToken(session.key, session.counter)
-        lifetime = session.expires_at - session.refreshed_at
+        lifetime = session.expires_at - now
         return IssuedTokens(
             user_id=account.user_id,
             access_token=self._access_tokens.for_player(
@@ -102,3 +138,7 @@ class Sessions:
             refresh_token=self._refresh_tokens.render(refresh_token),
             refresh_expires_in=max(1, int(lifetime.total_seconds())),
         )
+
+
+def _count(outcome: Outcome) -> None:
+    _REFRESHES.labels(outcome.value).inc()

@@ -8,6 +8,7 @@ from shared.env import Env
 from shared.settings import CacheSettings, ServerSettings, TrustSettings
 
 _SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 
 
@@ -18,6 +19,7 @@ class Settings:
     caches: CacheSettings
     refresh_idle_ttl: timedelta
     refresh_absolute_ttl: timedelta
+    refresh_grace: timedelta
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -32,6 +34,9 @@ class Settings:
             ),
             refresh_absolute_ttl=env.duration(
                 "REFRESH_ABSOLUTE_TTL", 30 * _DAY, minimum=_SECOND, maximum=3660 * _DAY
+            ),
+            refresh_grace=env.duration(
+                "REFRESH_GRACE", _MINUTE, minimum=timedelta(0), maximum=5 * _MINUTE
             ),
         )
         if settings.refresh_idle_ttl > settings.refresh_absolute_ttl:

@@ -24,12 +24,14 @@ STATUS: Mapping[type[errors.PlaymeshError], HTTPStatus] = {
     errors.InvalidCredential: HTTPStatus.UNAUTHORIZED,
     errors.InvalidClient: HTTPStatus.UNAUTHORIZED,
     errors.InvalidRefreshToken: HTTPStatus.UNAUTHORIZED,
+    errors.RefreshTokenReused: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.AlreadyExists: HTTPStatus.CONFLICT,
     errors.VersionConflict: HTTPStatus.PRECONDITION_FAILED,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -83,7 +85,7 @@ def from_error(
         headers[hdrs.WWW_AUTHENTICATE] = 'Bearer error="insufficient_scope"'
     elif isinstance(error, errors.Unauthenticated):
         headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-    elif isinstance(error, errors.Unavailable):
+    elif isinstance(error, errors.TooManyRequests | errors.Unavailable):
         headers[hdrs.RETRY_AFTER] = str(error.retry_after)
     return problem(
         request,

@@ -5,9 +5,9 @@ twice; the second what may come in between.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
@@ -22,7 +22,7 @@ from services.identity.adapters.dynamodb import (
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.identity.models import IdempotencyRecord, Session
+from services.identity.models import IdempotencyRecord, Outcome, Redeemed
 from services.player_data.adapters.dynamodb import DynamoRecordStore
 from services.player_data.models import HISTORY, Precondition, Record
 from services.player_data.ports import RecordStore
@@ -34,9 +34,9 @@ from tests.conformance.idempotency import DAY, FIRST, NOW, SECOND
 from tests.conformance.identities import BOB, find, identity, log_in
 from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, numbers, put
 from tests.conformance.records_model import RecordStoreMachine
-from tests.conformance.sessions import IDLE, LATER, MILLISECOND, SESSION, consume
+from tests.conformance.sessions import ADVANCED, GRACE, LATER, MILLISECOND, SESSION, redeem, start
 from tests.support.aws import client, new_tables
-from tests.support.lost_replies import Contended, Interrupted, NeverAnswers, SentTwice
+from tests.support.lost_replies import Contended, Interrupted, Meanwhile, NeverAnswers, SentTwice
 
 Others = Callable[[DynamoRecordStore], Awaitable[object]]
 
@@ -229,27 +229,43 @@ class AmbiguousWrites(OnDynamo):
         prefix: str,
     ) -> None:
         store, other = DynamoSessionStore(twice, prefix), DynamoSessionStore(dynamodb, prefix)
-        twice.meanwhile = lambda: _consume_some(other, first=1, count=3)
+        twice.meanwhile = lambda: _redeem_some(other, first=1, count=3)
         await store.create(SESSION)
 
-    async def test_a_token_is_consumed_once(self, twice: SentTwice, prefix: str) -> None:
+    async def test_a_token_advances_its_session_once(self, twice: SentTwice, prefix: str) -> None:
         store = DynamoSessionStore(twice, prefix)
         await store.create(SESSION)
-        expected = replace(SESSION, counter=2, refreshed_at=LATER, idle_expires_at=LATER + IDLE)
-        assert await consume(store) == expected
+        assert await redeem(store) == Redeemed(Outcome.ADVANCED, ADVANCED)
+        assert await store.get(SESSION.key) == ADVANCED
+
+    async def test_a_replay_is_counted_once(self, twice: SentTwice, prefix: str) -> None:
+        store = DynamoSessionStore(twice, prefix)
+        await start(store, 2)
+        expected = replace(ADVANCED, replays=1)
+        assert await redeem(store) == Redeemed(Outcome.REPLAYED, expected)
         assert await store.get(SESSION.key) == expected
 
-    async def test_a_token_that_was_consumed_by_another_is_refused(
+    async def test_the_last_replay_is_answered(self, twice: SentTwice, prefix: str) -> None:
+        store = DynamoSessionStore(twice, prefix)
+        await start(store, 2)
+        for replays in range(1, 11):
+            assert (await redeem(store)).session.replays == replays
+        with pytest.raises(errors.TooManyRequests):
+            await redeem(store)
+
+    async def test_a_session_is_ended_once_and_it_is_told_why(
         self, twice: SentTwice, prefix: str
     ) -> None:
         store = DynamoSessionStore(twice, prefix)
-        await store.create(SESSION)
-        await consume(store)
-        with pytest.raises(errors.VersionConflict):
-            await consume(store)
+        await start(store, 2)
+        now = LATER + GRACE + MILLISECOND
+        with pytest.raises(errors.RefreshTokenReused):
+            await redeem(store, now=now)
+        ended = replace(ADVANCED, ended_at=now, ended_reason="refresh_reused")
+        assert await store.get(SESSION.key) == ended
 
     @pytest.mark.parametrize("count", [1, 2, 3])
-    async def test_a_token_was_consumed_though_others_were_meanwhile(
+    async def test_a_token_advanced_its_session_though_others_did_meanwhile(
         self,
         dynamodb: Client,
         twice: SentTwice,
@@ -258,12 +274,57 @@ class AmbiguousWrites(OnDynamo):
     ) -> None:
         store, other = DynamoSessionStore(twice, prefix), DynamoSessionStore(dynamodb, prefix)
         await store.create(SESSION)
-        twice.meanwhile = lambda: _consume_some(other, first=2, count=count)
-        expected = replace(SESSION, counter=2, refreshed_at=LATER, idle_expires_at=LATER + IDLE)
-        assert await consume(store) == expected
+        twice.meanwhile = lambda: _redeem_some(other, first=2, count=count)
+        assert await redeem(store) == Redeemed(Outcome.ADVANCED, ADVANCED)
         found = await store.get(SESSION.key)
         assert found is not None
         assert found.counter == 2 + count
+
+    async def test_a_token_that_too_many_replayed_meanwhile_is_answered_the_same_token(
+        self,
+        dynamodb: Client,
+        twice: SentTwice,
+        prefix: str,
+    ) -> None:
+        """Its operation is not among the last four any more: it is one of the replays."""
+        store, other = DynamoSessionStore(twice, prefix), DynamoSessionStore(dynamodb, prefix)
+        await store.create(SESSION)
+
+        async def replay() -> None:
+            for _ in range(5):
+                await redeem(other)
+
+        twice.meanwhile = replay
+        expected = Redeemed(Outcome.REPLAYED, replace(ADVANCED, replays=6))
+        assert await redeem(store) == expected
+
+    async def test_without_any_reply_the_client_asks_again_and_is_answered_the_same_token(
+        self, dynamodb: Client, prefix: str
+    ) -> None:
+        store = DynamoSessionStore(dynamodb, prefix)
+        await store.create(SESSION)
+        with pytest.raises(errors.Unavailable):
+            await redeem(DynamoSessionStore(NeverAnswers(dynamodb), prefix))
+        redeemed = await redeem(store, now=LATER + GRACE)
+        assert redeemed == Redeemed(Outcome.REPLAYED, replace(ADVANCED, replays=1))
+
+    @pytest.mark.parametrize("meanwhile", ["advanced", "ended"])
+    async def test_a_replay_that_another_came_before_looks_again(
+        self, dynamodb: Client, prefix: str, meanwhile: str
+    ) -> None:
+        """Between its first look and its write the token has become an older one."""
+        other = DynamoSessionStore(dynamodb, prefix)
+        await start(other, 3)
+        late = _BeforeSecond(dynamodb, lambda: redeem(other, counter=3))
+        if meanwhile == "ended":
+            late = _BeforeSecond(dynamodb, lambda: _reuse(other))
+        with pytest.raises(errors.InvalidRefreshToken) as refused:
+            await redeem(DynamoSessionStore(late, prefix), counter=2)
+        reused = isinstance(refused.value, errors.RefreshTokenReused)
+        assert reused == (meanwhile == "advanced")
+        found = await other.get(SESSION.key)
+        assert found is not None
+        assert found.ended_reason == "refresh_reused"
 
     # Records.
 
@@ -466,12 +527,34 @@ class AmbiguousWrites(OnDynamo):
             assert await store.versions(KEY) == history
 
 
-async def _consume_some(store: DynamoSessionStore, *, first: int, count: int) -> Session | None:
-    session = None
+class _BeforeSecond:
+    """Does `meanwhile` just before the second update."""
+
+    def __init__(self, client: Client, meanwhile: Meanwhile) -> None:
+        self._client = client
+        self._meanwhile = meanwhile
+        self._updates = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        return getattr(self._client, name)
+
+    async def update_item(self, **parameters: object) -> Mapping[str, Any]:
+        self._updates += 1
+        if self._updates == 2:
+            await self._meanwhile()
+        answer: Mapping[str, Any] = await self._client.update_item(**parameters)
+        return answer
+
+
+async def _redeem_some(store: DynamoSessionStore, *, first: int, count: int) -> None:
     for number in range(count):
         now = LATER + (number + 1) * MILLISECOND
-        session = await consume(store, counter=first + number, now=now)
-    return session
+        await redeem(store, counter=first + number, now=now)
+
+
+async def _reuse(store: DynamoSessionStore) -> None:
+    with pytest.raises(errors.RefreshTokenReused):
+        await redeem(store, counter=1)
 
 
 async def _same_as_once(

@@ -20,13 +20,13 @@ from services.identity.adapters.dynamodb import (
 from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore
 from shared.aws import Client
 from shared.clock import to_seconds
-from shared.dynamodb import binary, number
+from shared.dynamodb import binary, number, string
 from tests.conformance.accounts import AccountStoreContract
 from tests.conformance.idempotency import FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.records_model import RecordStoreMachine
-from tests.conformance.sessions import SessionStoreContract
+from tests.conformance.sessions import ALICE, SessionStoreContract, redeem, start
 from tests.support.aws import EventuallyConsistent, client, new_tables
 
 TABLES = (RECORDS, RECORD_VERSIONS)
@@ -86,8 +86,23 @@ class DynamoIdempotencyStoreTests(OnDynamo, IdempotencyStoreContract):
 
 class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
     @pytest.fixture
-    async def store(self, dynamodb: Client) -> DynamoSessionStore:
-        return DynamoSessionStore(dynamodb, await new_tables(dynamodb, SESSIONS))
+    async def prefix(self, dynamodb: Client) -> str:
+        return await new_tables(dynamodb, SESSIONS)
+
+    @pytest.fixture
+    def store(self, dynamodb: Client, prefix: str) -> DynamoSessionStore:
+        return DynamoSessionStore(dynamodb, prefix)
+
+    async def test_a_session_from_before_replays_were_counted_has_none(
+        self, dynamodb: Client, prefix: str, store: DynamoSessionStore
+    ) -> None:
+        session = await start(store, 2)
+        key = {"user_id": string(ALICE), "session_id": string(session.key.session_id)}
+        await dynamodb.update_item(
+            TableName=f"{prefix}sessions", Key=key, UpdateExpression="REMOVE replays"
+        )
+        assert await store.get(session.key) == session
+        assert [(await redeem(store)).session.replays for _ in range(2)] == [1, 2]
 
 
 class DynamoRecordStoreTests(OnDynamo, RecordStoreContract):

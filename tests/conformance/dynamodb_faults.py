@@ -25,7 +25,7 @@ from shared.dynamodb import create_table
 from tests.conformance.dynamodb import TABLES, OnDynamo
 from tests.conformance.identities import identity, log_in
 from tests.conformance.records import ALICE, KEY, delete, fill, in_saves, numbers, page, put, walk
-from tests.conformance.sessions import SESSION, consume
+from tests.conformance.sessions import SESSION, redeem
 from tests.support.aws import client, new_tables
 from tests.support.servers import serving
 
@@ -257,7 +257,7 @@ class DynamoFaults(OnDynamo):
 
 async def _use_session(store: DynamoSessionStore) -> None:
     await store.create(SESSION)
-    assert (await consume(store)).counter == 2
+    assert (await redeem(store)).session.counter == 2
 
 
 async def _use_record(store: DynamoRecordStore) -> None:

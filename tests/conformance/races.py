@@ -8,9 +8,10 @@ PLAYMESH_TEST_LONG=1: moto answers one request after the other, so only their or
 
 import asyncio
 import contextlib
+import itertools
 import random  # noqa: TID251 - seeded: a race can be run again
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -24,7 +25,7 @@ from services.identity.adapters.dynamodb import (
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.identity.models import Session
+from services.identity.models import MOST_REPLAYS, Redeemed, SessionKey
 from services.identity.ports import (
     AccountStore,
     IdempotencyStore,
@@ -32,9 +33,10 @@ from services.identity.ports import (
     SessionStore,
 )
 from shared import errors
-from tests.conformance import idempotency
+from shared.ids import new_id
+from tests.conformance import idempotency, sessions
 from tests.conformance.identities import race
-from tests.conformance.sessions import SESSION, consume
+from tests.conformance.sessions import ADVANCED, GRACE, LATER, SECOND, SESSION, redeem, start
 from tests.support import aws
 from tests.support.long import LONG
 
@@ -43,6 +45,9 @@ OPENINGS = 3
 SEEDS = range(100)
 
 FEW_SEEDS = SEEDS if LONG else range(5)
+
+RUNS = 1000 if LONG else 100
+"""Of the race of a reuse with refreshes, over all seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +72,24 @@ class Races:
     ) -> None:
         await idempotency.race([opening.idempotency for opening in _draw(openings, seed)])
 
-    async def test_one_of_many_consumes_a_refresh_token(
+    async def test_one_of_many_advances_a_session(
         self, openings: Sequence[Opening], seed: int
     ) -> None:
         await openings[0].sessions.create(SESSION)
-        outcomes = await asyncio.gather(
-            *(consume(opening.sessions) for opening in _draw(openings, seed)),
-            return_exceptions=True,
-        )
-        winners = [outcome for outcome in outcomes if isinstance(outcome, Session)]
-        losers = [outcome for outcome in outcomes if isinstance(outcome, errors.VersionConflict)]
-        assert (len(winners), len(losers)) == (1, RIVALS - 1)
-        assert winners[0].counter == 2
-        assert await openings[0].sessions.get(SESSION.key) == winners[0]
+        rivals = [opening.sessions for opening in _draw(openings, seed)]
+        too_often = RIVALS - 1 - MOST_REPLAYS
+        assert await sessions.race(rivals) == {
+            "advanced": 1,
+            "replayed": MOST_REPLAYS,
+            "TooManyRequests": too_often,
+        }
+        assert await openings[0].sessions.get(SESSION.key) == replace(ADVANCED, replays=10)
+
+    async def test_after_a_reuse_no_token_is_good_whoever_was_under_way(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        for number in range(RUNS // len(SEEDS)):
+            await _reuse_among_others(openings, 1000 * seed + number)
 
 
 @pytest.mark.parametrize("seed", FEW_SEEDS)
@@ -107,3 +117,34 @@ class DynamoRaces(Races):
 
 def _draw(openings: Sequence[Opening], seed: int) -> list[Opening]:
     return random.Random(seed).choices(openings, k=RIVALS)  # noqa: S311 - decides nothing secret
+
+
+async def _reuse_among_others(openings: Sequence[Opening], seed: int) -> None:
+    """The token before the predecessor, and refreshes with the others, in any order at once."""
+    session = replace(SESSION, key=SessionKey(SESSION.key.user_id, new_id()))
+    await start(openings[0].sessions, 3, session)
+    order = random.Random(seed)  # noqa: S311 - decides nothing secret
+    presented = [1, *(order.choice([2, 3, 4, 5]) for _ in range(9))]
+    order.shuffle(presented)
+    stores = [opening.sessions for opening in order.choices(openings, k=len(presented))]
+    answers = await asyncio.gather(
+        *(
+            redeem(store, counter=counter, session=session)
+            for store, counter in zip(stores, presented, strict=True)
+        ),
+        return_exceptions=True,
+    )
+    refusals = [answer for answer in answers if not isinstance(answer, Redeemed)]
+    assert all(isinstance(answer, errors.InvalidRefreshToken) for answer in refusals)
+    # One token ended the session, this one or another that had become as old by then.
+    assert sum(isinstance(answer, errors.RefreshTokenReused) for answer in refusals) == 1
+    ended = await stores[0].get(session.key)
+    assert ended is not None
+    assert ended.ended_reason == "refresh_reused"
+    # Who was answered was answered before: what they did is in the session that has ended.
+    granted = [answer.session for answer in answers if isinstance(answer, Redeemed)]
+    assert all(one.ended_at is None and one.counter <= ended.counter for one in granted)
+    for counter, now in itertools.product(range(1, ended.counter + 2), (LATER, LATER + GRACE)):
+        with pytest.raises(errors.InvalidRefreshToken):
+            await redeem(stores[0], counter=counter, now=now + SECOND, session=session)
+    assert await stores[0].get(session.key) == ended

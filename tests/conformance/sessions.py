@@ -1,12 +1,14 @@
 """What every store of sessions promises."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.identity.models import Session, SessionKey
+from services.identity.models import MOST_REPLAYS, Outcome, Redeemed, Session, SessionKey
 from services.identity.ports import SessionStore
 from shared import errors
 
@@ -24,16 +26,49 @@ SESSION = Session(
     refreshed_at=START + MILLISECOND,
     idle_expires_at=START + IDLE,
     absolute_expires_at=START + timedelta(days=30, milliseconds=2),
+    replays=2,
 )
 ENDED = replace(SESSION, ended_at=START + 3 * MILLISECOND, ended_reason="signed_out")
 LATER = START + timedelta(hours=1)
+SECOND = timedelta(seconds=1)
+GRACE = 60 * SECOND
+ADVANCED = replace(SESSION, counter=2, refreshed_at=LATER, idle_expires_at=LATER + IDLE, replays=0)
+"""SESSION since its first token was redeemed at LATER."""
 
 
-async def consume(
-    store: SessionStore, *, counter: int = 1, now: datetime = LATER, session: Session = SESSION
-) -> Session:
-    return await store.consume_refresh_token(
-        session.key, counter=counter, now=now, idle_expires_at=now + IDLE
+async def redeem(
+    store: SessionStore,
+    *,
+    counter: int = 1,
+    now: datetime = LATER,
+    session: Session = SESSION,
+    grace: timedelta = GRACE,
+) -> Redeemed:
+    return await store.redeem(
+        session.key, counter=counter, now=now, idle_expires_at=now + IDLE, grace=grace
+    )
+
+
+async def start(store: SessionStore, counter: int, session: Session = SESSION) -> Session:
+    """Create a session and advance it to `counter`, at LATER."""
+    await store.create(session)
+    for number in range(session.counter, counter):
+        await redeem(store, counter=number, session=session)
+    found = await store.get(session.key)
+    assert found is not None
+    return found
+
+
+async def race(rivals: Sequence[SessionStore], *, now: datetime = LATER) -> Counter[str]:
+    """Present the first token of SESSION to all at once. What came of it, by outcome or error."""
+    answers = await asyncio.gather(
+        *(redeem(store, now=now) for store in rivals), return_exceptions=True
+    )
+    granted = [answer for answer in answers if isinstance(answer, Redeemed)]
+    assert {answer.session.counter for answer in granted} == {2}
+    return Counter(
+        answer.outcome.value if isinstance(answer, Redeemed) else type(answer).__name__
+        for answer in answers
     )
 
 
@@ -78,90 +113,211 @@ class SessionStoreContract:
         other = replace(SESSION, key=SessionKey(BOB, SESSION.key.session_id), device="other")
         await store.create(SESSION)
         await store.create(other)
-        await consume(store)
+        await redeem(store)
         assert await store.get(other.key) == other
 
-    async def test_consuming_advances_the_counter_and_the_idle_limit_and_nothing_else(
-        self, store: SessionStore
-    ) -> None:
-        await store.create(SESSION)
-        advanced = await consume(store)
-        assert advanced == replace(
-            SESSION, counter=2, refreshed_at=LATER, idle_expires_at=LATER + IDLE
-        )
-        assert await store.get(SESSION.key) == advanced
-
-    async def test_consuming_leaves_other_sessions_of_the_player_alone(
+    async def test_redeeming_leaves_other_sessions_of_the_player_alone(
         self, store: SessionStore
     ) -> None:
         other = replace(SESSION, key=SessionKey(ALICE, "6" * 32))
         await store.create(SESSION)
         await store.create(other)
-        await consume(store)
+        await redeem(store)
         assert await store.get(other.key) == other
 
-    async def test_a_chain_of_tokens_can_be_consumed_one_after_the_other(
+    # The current token.
+
+    async def test_it_advances_the_counter_and_the_idle_limit_and_nothing_else(
         self, store: SessionStore
     ) -> None:
         await store.create(SESSION)
-        counters = [(await consume(store, counter=counter)).counter for counter in range(1, 11)]
-        assert counters == list(range(2, 12))
+        assert await redeem(store) == Redeemed(Outcome.ADVANCED, ADVANCED)
+        assert await store.get(SESSION.key) == ADVANCED
 
-    @pytest.mark.parametrize("counter", [0, 1, 3, 2**40], ids=["zero", "used", "next", "far"])
-    async def test_another_counter_than_the_current_is_refused_and_changes_nothing(
-        self, store: SessionStore, counter: int
-    ) -> None:
-        await store.create(SESSION)
-        current = await consume(store)
-        with pytest.raises(errors.VersionConflict):
-            await consume(store, counter=counter)
-        assert await store.get(SESSION.key) == current
-
-    async def test_a_token_of_an_unknown_session_is_refused(self, store: SessionStore) -> None:
-        with pytest.raises(errors.VersionConflict):
-            await consume(store)
-        assert await store.get(SESSION.key) is None
-
-    async def test_a_token_of_an_ended_session_is_refused_and_changes_nothing(
+    async def test_of_a_chain_every_token_is_the_current_one_once(
         self, store: SessionStore
     ) -> None:
-        await store.create(ENDED)
-        with pytest.raises(errors.VersionConflict):
-            await consume(store)
-        assert await store.get(SESSION.key) == ENDED
+        await store.create(SESSION)
+        redeemed = [await redeem(store, counter=counter) for counter in range(1, 11)]
+        assert [one.session.counter for one in redeemed] == list(range(2, 12))
+        assert {one.outcome for one in redeemed} == {Outcome.ADVANCED}
 
     @pytest.mark.parametrize("limit", ["idle_expires_at", "absolute_expires_at"])
-    async def test_a_token_is_good_until_a_millisecond_before_a_limit(
+    async def test_it_is_good_until_a_millisecond_before_a_limit(
         self, store: SessionStore, limit: str
     ) -> None:
         session = _with_limit(limit)
         await store.create(session)
-        advanced = await consume(store, now=getattr(session, limit) - MILLISECOND)
-        assert advanced.counter == 2
+        redeemed = await redeem(store, now=getattr(session, limit) - MILLISECOND)
+        assert redeemed.session.counter == 2
 
+    # Its predecessor.
+
+    @pytest.mark.parametrize("seconds", [-1, 0, 1, 30, 60])
+    async def test_within_the_grace_the_predecessor_is_answered_the_session_as_it_is(
+        self, store: SessionStore, seconds: int
+    ) -> None:
+        """Also by a process whose clock is behind that of the one which advanced the counter."""
+        await start(store, 2)
+        expected = replace(ADVANCED, replays=1)
+        redeemed = await redeem(store, now=LATER + seconds * SECOND)
+        assert redeemed == Redeemed(Outcome.REPLAYED, expected)
+        assert await store.get(SESSION.key) == expected
+
+    @pytest.mark.parametrize("late", [MILLISECOND, SECOND, timedelta(days=6)], ids=str)
+    async def test_after_the_grace_the_predecessor_ends_the_session(
+        self, store: SessionStore, late: timedelta
+    ) -> None:
+        await start(store, 2)
+        now = LATER + GRACE + late
+        await _reuse(store, counter=1, now=now)
+        ended = replace(ADVANCED, ended_at=now, ended_reason="refresh_reused")
+        assert await store.get(SESSION.key) == ended
+
+    async def test_replays_do_not_make_the_grace_longer(self, store: SessionStore) -> None:
+        await start(store, 2)
+        for seconds in (30, 59, 60):
+            await redeem(store, now=LATER + seconds * SECOND)
+        await _reuse(store, counter=1, now=LATER + 61 * SECOND)
+
+    async def test_the_grace_begins_anew_with_every_advance(self, store: SessionStore) -> None:
+        await start(store, 2)
+        await redeem(store, counter=2, now=LATER + 50 * SECOND)
+        redeemed = await redeem(store, counter=2, now=LATER + 110 * SECOND)
+        assert (redeemed.outcome, redeemed.session.counter) == (Outcome.REPLAYED, 3)
+
+    async def test_after_ten_replays_it_is_too_often_and_changes_nothing(
+        self, store: SessionStore
+    ) -> None:
+        await start(store, 2)
+        for _ in range(MOST_REPLAYS):
+            await redeem(store)
+        with pytest.raises(errors.TooManyRequests):
+            await redeem(store)
+        assert await store.get(SESSION.key) == replace(ADVANCED, replays=10)
+
+    async def test_after_ten_replays_the_current_token_still_advances(
+        self, store: SessionStore
+    ) -> None:
+        await start(store, 2)
+        for _ in range(MOST_REPLAYS):
+            await redeem(store)
+        assert (await redeem(store, counter=2)).outcome is Outcome.ADVANCED
+        assert (await redeem(store, counter=2)).session.replays == 1
+
+    async def test_too_often_and_too_late_is_too_late(self, store: SessionStore) -> None:
+        await start(store, 2)
+        for _ in range(MOST_REPLAYS):
+            await redeem(store)
+        await _reuse(store, counter=1, now=LATER + GRACE + MILLISECOND)
+
+    async def test_without_a_grace_the_predecessor_ends_the_session_at_once(
+        self, store: SessionStore
+    ) -> None:
+        await start(store, 2)
+        with pytest.raises(errors.RefreshTokenReused):
+            await redeem(store, grace=timedelta(0))
+        assert await _is_over(store)
+
+    # Older tokens.
+
+    @pytest.mark.parametrize("counter", [1, 2, 3])
+    @pytest.mark.parametrize("since", [timedelta(0), SECOND, timedelta(days=6)], ids=str)
+    async def test_an_older_token_ends_the_session_at_any_time(
+        self, store: SessionStore, counter: int, since: timedelta
+    ) -> None:
+        current = await start(store, 5)
+        await _reuse(store, counter=counter, now=LATER + since)
+        ended = replace(current, ended_at=LATER + since, ended_reason="refresh_reused")
+        assert await store.get(SESSION.key) == ended
+
+    @pytest.mark.parametrize("counter", [1, 2, 3, 4, 5])
+    async def test_once_it_was_reused_every_token_is_refused_and_changes_nothing(
+        self, store: SessionStore, counter: int
+    ) -> None:
+        await start(store, 4)
+        await _reuse(store, counter=1, now=LATER)
+        ended = await store.get(SESSION.key)
+        await _refused(store, counter=counter, now=LATER + SECOND)
+        assert await store.get(SESSION.key) == ended
+
+    async def test_reuse_ends_no_other_session_of_the_player(self, store: SessionStore) -> None:
+        other = replace(SESSION, key=SessionKey(ALICE, "6" * 32))
+        await store.create(other)
+        await start(store, 3)
+        await _reuse(store, counter=1, now=LATER)
+        assert await store.get(other.key) == other
+
+    # What is no token of a living session.
+
+    @pytest.mark.parametrize("counter", [3, 4, 2**40], ids=["next", "after next", "far"])
+    async def test_a_token_of_the_future_is_refused_and_changes_nothing(
+        self, store: SessionStore, counter: int
+    ) -> None:
+        current = await start(store, 2)
+        await _refused(store, counter=counter, now=LATER)
+        assert await store.get(SESSION.key) == current
+
+    async def test_a_token_of_an_unknown_session_is_refused(self, store: SessionStore) -> None:
+        await _refused(store, counter=1, now=LATER)
+        assert await store.get(SESSION.key) is None
+
+    @pytest.mark.parametrize("counter", [1, 2, 3, 4])
+    async def test_a_token_of_an_ended_session_is_refused_and_changes_nothing(
+        self, store: SessionStore, counter: int
+    ) -> None:
+        ended = replace(ENDED, counter=3)
+        await store.create(ended)
+        await _refused(store, counter=counter, now=LATER)
+        assert await store.get(SESSION.key) == ended
+
+    @pytest.mark.parametrize("counter", [1, 2, 3], ids=["older", "predecessor", "current"])
     @pytest.mark.parametrize("late", [timedelta(0), MILLISECOND], ids=["at", "after"])
     @pytest.mark.parametrize("limit", ["idle_expires_at", "absolute_expires_at"])
-    async def test_a_token_is_refused_from_the_instant_of_a_limit_on(
-        self, store: SessionStore, limit: str, late: timedelta
+    async def test_from_the_instant_of_a_limit_on_every_token_is_refused_and_changes_nothing(
+        self, store: SessionStore, limit: str, late: timedelta, counter: int
     ) -> None:
+        """Also within the grace: the counter advanced a millisecond before the limit."""
         session = _with_limit(limit)
+        reached = getattr(session, limit)
+        session = replace(session, counter=3, refreshed_at=reached - MILLISECOND)
         await store.create(session)
-        with pytest.raises(errors.VersionConflict):
-            await consume(store, now=getattr(session, limit) + late)
+        await _refused(store, counter=counter, now=reached + late)
         assert await store.get(session.key) == session
 
-    async def test_of_50_parallel_consumptions_of_one_token_exactly_one_succeeds(
+    # Many at once.
+
+    async def test_of_100_with_the_current_token_one_advances_and_ten_are_answered_the_same(
         self, store: SessionStore
     ) -> None:
         await store.create(SESSION)
-        outcomes = await asyncio.gather(
-            *(consume(store) for _ in range(50)), return_exceptions=True
+        outcomes = await race([store] * 100)
+        assert outcomes == {"advanced": 1, "replayed": MOST_REPLAYS, "TooManyRequests": 89}
+        assert await store.get(SESSION.key) == replace(ADVANCED, replays=MOST_REPLAYS)
+
+    async def test_of_50_that_come_too_late_one_ends_the_session(self, store: SessionStore) -> None:
+        await start(store, 2)
+        answers = await asyncio.gather(
+            *(redeem(store, now=LATER + GRACE + SECOND) for _ in range(50)), return_exceptions=True
         )
-        winners = [outcome for outcome in outcomes if isinstance(outcome, Session)]
-        losers = [outcome for outcome in outcomes if isinstance(outcome, errors.VersionConflict)]
-        assert (len(winners), len(losers)) == (1, 49)
-        assert await store.get(SESSION.key) == winners[0]
-        assert winners[0].counter == 2
+        outcomes = Counter(type(answer) for answer in answers)
+        assert outcomes == {errors.RefreshTokenReused: 1, errors.InvalidRefreshToken: 49}
+
+
+async def _reuse(store: SessionStore, *, counter: int, now: datetime) -> None:
+    with pytest.raises(errors.RefreshTokenReused):
+        await redeem(store, counter=counter, now=now)
+
+
+async def _refused(store: SessionStore, *, counter: int, now: datetime) -> None:
+    with pytest.raises(errors.InvalidRefreshToken) as refused:
+        await redeem(store, counter=counter, now=now)
+    assert type(refused.value) is errors.InvalidRefreshToken
+
+
+async def _is_over(store: SessionStore) -> bool:
+    session = await store.get(SESSION.key)
+    return session is not None and session.ended_at is not None
 
 
 def _with_limit(limit: str) -> Session:

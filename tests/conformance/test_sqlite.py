@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from services.identity.adapters.sqlite import (
     SqliteIdentityStore,
     SqliteSessionStore,
 )
+from services.identity.models import Outcome
 from services.player_data.adapters.sqlite import MIGRATIONS as PLAYER_DATA
 from services.player_data.adapters.sqlite import SqliteRecordStore
 from shared.sqlite import Database
@@ -22,7 +24,7 @@ from tests.conformance.accounts import AccountStoreContract
 from tests.conformance.idempotency import DAY, FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.records import KEY, RecordStoreContract, put
-from tests.conformance.sessions import SessionStoreContract
+from tests.conformance.sessions import SESSION, SessionStoreContract, redeem
 
 
 @contextlib.asynccontextmanager
@@ -87,6 +89,23 @@ class TestSqliteSessionStore(SessionStoreContract):
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteSessionStore]:
         async with opened(tmp_path / "identity.db", IDENTITY) as database:
             yield SqliteSessionStore(database)
+
+    async def test_a_session_from_before_replays_were_counted_has_none(
+        self, tmp_path: Path
+    ) -> None:
+        def fill(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO sessions (user_id, session_id, counter, created_at, refreshed_at,"
+                " idle_expires_at, absolute_expires_at) VALUES (?, ?, 2, 1000, 2000, 9000, 9000)",
+                (SESSION.key.user_id, SESSION.key.session_id),
+            )
+
+        now = datetime.fromtimestamp(3, UTC)
+        async with opened(tmp_path / "old.db", IDENTITY[:5]) as database:
+            await database.write(fill)
+        async with opened(tmp_path / "old.db", IDENTITY) as database:
+            redeemed = await redeem(SqliteSessionStore(database), now=now)
+            assert (redeemed.outcome, redeemed.session.replays) == (Outcome.REPLAYED, 1)
 
 
 class TestSqliteRecordStore(RecordStoreContract):

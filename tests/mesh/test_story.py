@@ -194,7 +194,7 @@ async def test_no_secret_and_no_token_is_in_any_log(
     for url, query in (
         (f"{mesh.identity.url}/login-as-guest", again),
         (f"{mesh.identity.url}/refresh-access-token", refresh),
-        (f"{mesh.identity.url}/refresh-access-token", refresh),  # used up: refused
+        (f"{mesh.identity.url}/refresh-access-token", refresh),  # again
         (f"{mesh.player_data.url}/get-player-data", {"token": token}),
     ):
         async with http.get(url, params=query, headers={"Authorization": token}):

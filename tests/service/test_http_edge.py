@@ -40,6 +40,8 @@ FAILURES: Mapping[str, Callable[[], Exception]] = {
     "unavailable": lambda: errors.Unavailable(retry_after=30),
     "client": errors.InvalidClient,
     "refresh": errors.InvalidRefreshToken,
+    "reused": errors.RefreshTokenReused,
+    "often": lambda: errors.TooManyRequests(retry_after=5),
     "timeout": lambda: TimeoutError(SECRET),
     "gone": lambda: web.HTTPGone(text=SECRET),
 }
@@ -367,6 +369,8 @@ async def test_a_drop_in_route_refuses_a_post_with_its_parameters_in_the_url(edg
         ("unavailable", 503, "unavailable"),
         ("client", 401, "invalid_client"),
         ("refresh", 401, "invalid_refresh_token"),
+        ("reused", 401, "refresh_reused"),
+        ("often", 429, "too_many_requests"),
         ("gone", 410, "http_error"),
         ("bug", 500, "internal_error"),
         ("timeout", 500, "internal_error"),
@@ -415,6 +419,8 @@ async def test_a_service_may_add_members_to_its_problems(edge: str) -> None:
         ("unavailable", "Retry-After", "30"),
         ("client", "WWW-Authenticate", 'Basic realm="playmesh"'),
         ("refresh", "WWW-Authenticate", "Bearer"),
+        ("reused", "WWW-Authenticate", "Bearer"),
+        ("often", "Retry-After", "5"),
     ],
 )
 async def test_an_error_tells_in_its_headers_what_to_do(

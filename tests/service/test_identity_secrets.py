@@ -61,7 +61,12 @@ async def live(identity: RunningIdentity) -> dict[str, list[str]]:
         ]
         token = {"refresh_token": answers[-1]["refresh_token"]}
         answers.append((await call(http, "POST", "/refresh-access-token", json=token)).json())
-        await call(http, "POST", "/v1/sessions/refresh", json=token)  # used already
+        await call(http, "POST", "/v1/sessions/refresh", json=token)  # again
+        tokens = [guest["refresh_token"], answers[2]["refresh_token"]]
+        for old in [tokens[0], *tokens, tokens[0]]:  # the last of them ends the session
+            body = {"refresh_token": old}
+            answer = (await call(http, "POST", "/v1/sessions/refresh", json=body)).json()
+            answers += [answer] if "refresh_token" in answer else []
         for path in ("/v1/guests", "/login-as-guest"):
             key = new_secret()
             guest = (await call(http, "POST", path, headers={"Idempotency-Key": key})).json()

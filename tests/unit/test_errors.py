@@ -61,6 +61,9 @@ def test_a_version_conflict_carries_what_is_stored() -> None:
     assert errors.VersionConflict().current is None
 
 
-def test_unavailable_says_when_to_come_back() -> None:
-    assert errors.Unavailable().retry_after == 1
-    assert errors.Unavailable(retry_after=30).retry_after == 30
+@pytest.mark.parametrize("error", [errors.TooManyRequests, errors.Unavailable])
+def test_what_passes_says_when_to_come_back(
+    error: type[errors.TooManyRequests | errors.Unavailable],
+) -> None:
+    assert error().retry_after == 1
+    assert error(retry_after=30).retry_after == 30

@@ -1,13 +1,18 @@
 """identity's stores in DynamoDB, moments as milliseconds."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.identity.models import (
+    MOST_REPLAYS,
+    REFRESH_REUSED,
+    REFUSALS,
     Account,
     IdempotencyRecord,
     LinkedIdentity,
+    Outcome,
+    Redeemed,
     Session,
     SessionKey,
 )
@@ -24,6 +29,9 @@ from shared.dynamodb import (
     number,
     string,
 )
+
+_LOOKS = 4
+"""At a session: for one caller it goes from current to replayed, to reused, to refused."""
 
 ACCOUNTS = TableDefinition(
     name="accounts",
@@ -138,6 +146,7 @@ class DynamoSessionStore:
             "refreshed_at": number(to_millis(session.refreshed_at)),
             "idle_expires_at": number(to_millis(session.idle_expires_at)),
             "absolute_expires_at": number(to_millis(session.absolute_expires_at)),
+            "replays": number(session.replays),
             "expires_at": number(to_seconds(session.absolute_expires_at)),
         }
         if session.device is not None:
@@ -155,37 +164,41 @@ class DynamoSessionStore:
         item = await self._table.get(_key(key))
         return _session(item) if item else None
 
-    async def consume_refresh_token(
-        self, key: SessionKey, *, counter: int, now: datetime, idle_expires_at: datetime
-    ) -> Session:
-        try:
-            applied = await self._table.update(
-                _key(key),
-                assignments=[
-                    "#counter = #counter + :one",
-                    "#refreshed_at = :now",
-                    "#idle_expires_at = :idle_expires_at",
-                ],
-                condition="#counter = :counter AND attribute_not_exists(#ended_at)"
-                " AND #idle_expires_at > :now AND #absolute_expires_at > :now",
-                values={
-                    ":counter": number(counter),
-                    ":one": number(1),
-                    ":now": number(to_millis(now)),
-                    ":idle_expires_at": number(to_millis(idle_expires_at)),
-                },
+    async def redeem(
+        self,
+        key: SessionKey,
+        *,
+        counter: int,
+        now: datetime,
+        idle_expires_at: datetime,
+        grace: timedelta,
+    ) -> Redeemed:
+        # Nearly every token is the current one, so that is tried without having looked. A
+        # condition that fails answers the session, which tells what to try instead.
+        outcome = Outcome.ADVANCED
+        for _ in range(_LOOKS):
+            change = _change(outcome, counter, now=now, idle_expires_at=idle_expires_at)
+            try:
+                applied = await self._table.update(_key(key), **change)
+            except ConditionFailed as failed:
+                if failed.item is None:
+                    raise errors.InvalidRefreshToken from None
+                outcome = _session(failed.item).outcome(counter, now=now, grace=grace)
+                if outcome in (Outcome.REFUSED, Outcome.REPLAYED_TOO_OFTEN):
+                    raise REFUSALS[outcome] from None
+                continue
+            if outcome is Outcome.REUSED:
+                raise errors.RefreshTokenReused
+            # As this change left it: where its reply was lost, others may have followed.
+            session = replace(
+                _session(applied.item), counter=counter + 1, ended_at=None, ended_reason=None
             )
-        except ConditionFailed:
-            raise errors.VersionConflict("the refresh token is not the current one") from None
-        # As this change left it: where its reply was lost, others may have followed.
-        return replace(
-            _session(applied.item),
-            counter=counter + 1,
-            refreshed_at=now,
-            idle_expires_at=idle_expires_at,
-            ended_at=None,
-            ended_reason=None,
-        )
+            if outcome is Outcome.ADVANCED:
+                session = replace(
+                    session, refreshed_at=now, idle_expires_at=idle_expires_at, replays=0
+                )
+            return Redeemed(outcome, session)
+        raise errors.Unavailable("the session changes all the time")
 
 
 class DynamoIdempotencyStore:
@@ -245,9 +258,59 @@ def _session(item: Item) -> Session:
         refreshed_at=_moment(item, "refreshed_at"),
         idle_expires_at=_moment(item, "idle_expires_at"),
         absolute_expires_at=_moment(item, "absolute_expires_at"),
+        replays=int(item["replays"]["N"]) if "replays" in item else 0,
         ended_at=_moment(item, "ended_at") if "ended_at" in item else None,
         ended_reason=item.get("ended_reason", {}).get("S"),
     )
+
+
+def _change(
+    outcome: Outcome, counter: int, *, now: datetime, idle_expires_at: datetime
+) -> dict[str, Any]:
+    """What `outcome` does to a session, on the condition that it is still what becomes of it.
+
+    When the counter advanced, and what the limits are, changes with the counter only.
+    """
+    if outcome is Outcome.ADVANCED:
+        return {
+            "assignments": [
+                "#counter = :next",
+                "#refreshed_at = :now",
+                "#idle_expires_at = :idle_expires_at",
+                "#replays = :none_yet",
+            ],
+            "condition": "#counter = :counter AND attribute_not_exists(#ended_at)"
+            " AND #idle_expires_at > :now AND #absolute_expires_at > :now",
+            "values": {
+                ":counter": number(counter),
+                ":next": number(counter + 1),
+                ":now": number(to_millis(now)),
+                ":idle_expires_at": number(to_millis(idle_expires_at)),
+                ":none_yet": number(0),
+            },
+        }
+    if outcome is Outcome.REPLAYED:
+        return {
+            "assignments": ["#replays = if_not_exists(#replays, :none_yet) + :one"],
+            "condition": "#counter = :next AND attribute_not_exists(#ended_at)"
+            " AND (attribute_not_exists(#replays) OR #replays < :most)",
+            "values": {
+                ":next": number(counter + 1),
+                ":most": number(MOST_REPLAYS),
+                ":none_yet": number(0),
+                ":one": number(1),
+            },
+        }
+    return {
+        "assignments": ["#ended_at = :now", "#ended_reason = :reason"],
+        # Of a token that was used too late nothing that others do makes anything else.
+        "condition": "#counter > :counter AND attribute_not_exists(#ended_at)",
+        "values": {
+            ":counter": number(counter),
+            ":now": number(to_millis(now)),
+            ":reason": string(REFRESH_REUSED),
+        },
+    }
 
 
 def _idempotency_record(item: Item) -> IdempotencyRecord:

@@ -1,12 +1,16 @@
 """identity's stores in one SQLite database."""
 
 import sqlite3
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.identity.models import (
+    REFRESH_REUSED,
+    REFUSALS,
     Account,
     IdempotencyRecord,
     LinkedIdentity,
+    Outcome,
+    Redeemed,
     Session,
     SessionKey,
 )
@@ -55,10 +59,11 @@ MIGRATIONS = (
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE INDEX idempotency_by_expiry ON idempotency (expires_at)",
+    "ALTER TABLE sessions ADD COLUMN replays INTEGER NOT NULL DEFAULT 0",
 )
 
 _SESSION = """user_id, session_id, device, counter, created_at, refreshed_at,
-    idle_expires_at, absolute_expires_at, ended_at, ended_reason"""
+    idle_expires_at, absolute_expires_at, replays, ended_at, ended_reason"""
 
 
 class SqliteAccountStore:
@@ -128,24 +133,15 @@ class SqliteSessionStore:
         self._database = database
 
     async def create(self, session: Session) -> None:
-        row = (
-            session.key.user_id,
-            session.key.session_id,
-            session.device,
-            session.counter,
-            to_millis(session.created_at),
-            to_millis(session.refreshed_at),
-            to_millis(session.idle_expires_at),
-            to_millis(session.absolute_expires_at),
-            None if session.ended_at is None else to_millis(session.ended_at),
-            session.ended_reason,
-        )
-
         def insert(connection: sqlite3.Connection) -> None:
             try:
                 connection.execute(
-                    f"INSERT INTO sessions ({_SESSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - a constant
-                    row,
+                    f"""
+                    INSERT INTO sessions ({_SESSION})
+                    VALUES (:user_id, :session_id, :device, :counter, :created_at, :refreshed_at,
+                        :idle_expires_at, :absolute_expires_at, :replays, :ended_at, :ended_reason)
+                    """,  # noqa: S608 - a constant
+                    _columns(session),
                 )
             except sqlite3.IntegrityError:
                 raise errors.AlreadyExists("the session id is taken") from None
@@ -153,43 +149,48 @@ class SqliteSessionStore:
         await self._database.write(insert)
 
     async def get(self, key: SessionKey) -> Session | None:
-        def select(connection: sqlite3.Connection) -> Session | None:
-            row = connection.execute(
-                f"SELECT {_SESSION} FROM sessions WHERE user_id = ? AND session_id = ?",  # noqa: S608 - a constant
-                (key.user_id, key.session_id),
-            ).fetchone()
-            return _session(row) if row else None
+        return await self._database.read(lambda connection: _find_session(connection, key))
 
-        return await self._database.read(select)
-
-    async def consume_refresh_token(
-        self, key: SessionKey, *, counter: int, now: datetime, idle_expires_at: datetime
-    ) -> Session:
-        parameters = {
-            "user_id": key.user_id,
-            "session_id": key.session_id,
-            "counter": counter,
-            "now": to_millis(now),
-            "idle_expires_at": to_millis(idle_expires_at),
-        }
-
-        def update(connection: sqlite3.Connection) -> Session:
-            row = connection.execute(
-                f"""
+    async def redeem(
+        self,
+        key: SessionKey,
+        *,
+        counter: int,
+        now: datetime,
+        idle_expires_at: datetime,
+        grace: timedelta,
+    ) -> Redeemed:
+        def redeem(connection: sqlite3.Connection) -> Redeemed | None:
+            session = _find_session(connection, key)
+            if session is None:
+                return None
+            outcome = session.outcome(counter, now=now, grace=grace)
+            if outcome is Outcome.ADVANCED:
+                session = session.advanced(now=now, idle_expires_at=idle_expires_at)
+            elif outcome is Outcome.REPLAYED:
+                session = session.replayed()
+            elif outcome is Outcome.REUSED:
+                session = session.ended(now=now, reason=REFRESH_REUSED)
+            else:
+                return Redeemed(outcome, session)
+            connection.execute(
+                """
                 UPDATE sessions
-                SET counter = counter + 1, refreshed_at = :now, idle_expires_at = :idle_expires_at
+                SET counter = :counter, refreshed_at = :refreshed_at,
+                    idle_expires_at = :idle_expires_at, replays = :replays,
+                    ended_at = :ended_at, ended_reason = :ended_reason
                 WHERE user_id = :user_id AND session_id = :session_id
-                    AND counter = :counter AND ended_at IS NULL
-                    AND idle_expires_at > :now AND absolute_expires_at > :now
-                RETURNING {_SESSION}
-                """,  # noqa: S608 - a constant
-                parameters,
-            ).fetchone()
-            if row is None:
-                raise errors.VersionConflict("the refresh token is not the current one")
-            return _session(row)
+                """,
+                _columns(session),
+            )
+            return Redeemed(outcome, session)
 
-        return await self._database.write(update)
+        redeemed = await self._database.write(redeem)
+        if redeemed is None:
+            raise errors.InvalidRefreshToken
+        if redeemed.outcome in REFUSALS:  # not before the end of a session is on the disk
+            raise REFUSALS[redeemed.outcome]
+        return redeemed
 
 
 class SqliteIdempotencyStore:
@@ -243,8 +244,32 @@ def _insert_account(connection: sqlite3.Connection, account: Account) -> None:
     )
 
 
+def _find_session(connection: sqlite3.Connection, key: SessionKey) -> Session | None:
+    row = connection.execute(
+        f"SELECT {_SESSION} FROM sessions WHERE user_id = ? AND session_id = ?",  # noqa: S608 - a constant
+        (key.user_id, key.session_id),
+    ).fetchone()
+    return _session(row) if row else None
+
+
+def _columns(session: Session) -> dict[str, str | int | None]:
+    return {
+        "user_id": session.key.user_id,
+        "session_id": session.key.session_id,
+        "device": session.device,
+        "counter": session.counter,
+        "created_at": to_millis(session.created_at),
+        "refreshed_at": to_millis(session.refreshed_at),
+        "idle_expires_at": to_millis(session.idle_expires_at),
+        "absolute_expires_at": to_millis(session.absolute_expires_at),
+        "replays": session.replays,
+        "ended_at": None if session.ended_at is None else to_millis(session.ended_at),
+        "ended_reason": session.ended_reason,
+    }
+
+
 def _session(
-    row: tuple[str, str, str | None, int, int, int, int, int, int | None, str | None],
+    row: tuple[str, str, str | None, int, int, int, int, int, int, int | None, str | None],
 ) -> Session:
     return Session(
         key=SessionKey(row[0], row[1]),
@@ -254,6 +279,7 @@ def _session(
         refreshed_at=from_millis(row[5]),
         idle_expires_at=from_millis(row[6]),
         absolute_expires_at=from_millis(row[7]),
-        ended_at=None if row[8] is None else from_millis(row[8]),
-        ended_reason=row[9],
+        replays=row[8],
+        ended_at=None if row[9] is None else from_millis(row[9]),
+        ended_reason=row[10],
     )
