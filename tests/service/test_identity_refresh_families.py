@@ -12,6 +12,8 @@ import structlog
 from prometheus_client import REGISTRY
 from yarl import URL
 
+from services.identity.settings import Settings
+from shared.env import SettingsError
 from tests.service.conftest import QUICK_KEYS
 from tests.service.test_identity_sessions import is_refused, new_guest, refresh, refreshed
 from tests.support import apps
@@ -148,6 +150,26 @@ class TestLostReply:
             clock.advance(300)
             await refreshed(identity.http, token)
             clock.advance(1)
+            assert is_reused(await refresh(identity.http, token))
+
+    @pytest.mark.parametrize("grace", ["0", "300"])
+    def test_the_grace_may_be_nothing_or_five_minutes(self, grace: str) -> None:
+        settings = Settings.from_env({"PLAYMESH_REFRESH_GRACE": grace})
+        assert settings.refresh_grace.total_seconds() == int(grace)
+
+    @pytest.mark.parametrize("grace", ["301", "6m", "-1"])
+    def test_a_longer_grace_is_a_fault(self, grace: str) -> None:
+        with pytest.raises(SettingsError) as error:
+            Settings.from_env({"PLAYMESH_REFRESH_GRACE": grace})
+        assert [fault.split(":")[0] for fault in error.value.faults] == ["PLAYMESH_REFRESH_GRACE"]
+
+    async def test_without_a_grace_asking_again_ends_the_session(
+        self, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        environ = {**QUICK_KEYS, "PLAYMESH_REFRESH_GRACE": "0"}
+        async with apps.identity(tmp_path, clock, environ) as identity:
+            token = (await new_guest(identity.http))["refresh_token"]
+            await refreshed(identity.http, token)
             assert is_reused(await refresh(identity.http, token))
 
 
