@@ -75,6 +75,7 @@ class GameClient:
         )
 
     async def refresh(self) -> None:
+        """After a lost answer the same token, sent again within a minute, brings the same new one."""
         self._keep(
             await self._identity("/v1/sessions/refresh", {"refresh_token": self.refresh_token})
         )
@@ -165,9 +166,13 @@ async def story(mesh: Mesh, http: aiohttp.ClientSession) -> None:
     tell(await refused_save(player))
 
     step("Refresh the session")
-    old_access_token = player.access_token
+    old_access_token, old_refresh_token = player.access_token, player.refresh_token
     await player.refresh()
-    tell("new access token, new refresh token; the old refresh token is used up")
+    tell("new access token, new refresh token")
+    new_refresh_token, player.refresh_token = player.refresh_token, old_refresh_token
+    await player.refresh()
+    promise(player.refresh_token == new_refresh_token, "a lost answer costs no session")
+    tell("asked again with the old one, as after a lost answer: the same new refresh token")
 
     step("Rotate the signing key")
     await operator.authenticate()
