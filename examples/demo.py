@@ -75,7 +75,7 @@ class GameClient:
         )
 
     async def refresh(self) -> None:
-        """After a lost answer the same token, sent again within a minute, brings the same new one."""
+        """After a lost answer the same token brings the same new one, for a minute."""
         self._keep(
             await self._identity("/v1/sessions/refresh", {"refresh_token": self.refresh_token})
         )
