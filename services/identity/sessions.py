@@ -88,9 +88,8 @@ class Sessions:
         Raises InvalidRefreshToken, TooManyRequests, Unavailable; RefreshTokenReused where the
         session has been ended.
         """
-        now = self._clock.now()
         try:
-            account, redeemed = await self._redeem(token, now)
+            account, redeemed = await self._redeem(token)
         except errors.RefreshTokenReused:
             _count(Outcome.REUSED)
             raise
@@ -98,9 +97,9 @@ class Sessions:
             _count(Outcome.REFUSED)
             raise
         _count(redeemed.outcome)
-        return self._issue(account, redeemed.session, now)
+        return self._issue(account, redeemed.session, self._clock.now())
 
-    async def _redeem(self, token: str, now: datetime) -> tuple[Account, Redeemed]:
+    async def _redeem(self, token: str) -> tuple[Account, Redeemed]:
         """Whatever can fail on the way is asked first, so that no token is consumed for nothing."""
         presented = self._refresh_tokens.parse(token)
         if presented is None:
@@ -109,6 +108,7 @@ class Sessions:
         account = await self._accounts.get(presented.session.user_id)
         if account is None:
             raise errors.InvalidRefreshToken
+        now = self._clock.now()
         try:
             redeemed = await self._store.redeem(
                 presented.session,

@@ -18,18 +18,17 @@ from tests.conformance.sessions_model import OpenStore, SessionStoreMachine
 from tests.support import aws
 from tests.support.long import LONG
 
-EXAMPLES = settings(
-    max_examples=500 if LONG else 50, stateful_step_count=50 if LONG else 20, deadline=None
-)
+FEW = settings(max_examples=50, stateful_step_count=20, deadline=None)
+MANY = settings(max_examples=500, stateful_step_count=50, deadline=None)
 ROTATIONS = 1000 if LONG else 100
 
 
-def run(open_store: OpenStore) -> None:
+def run(open_store: OpenStore, size: settings) -> None:
     class Machine(SessionStoreMachine):
         def __init__(self) -> None:
             super().__init__(open_store)
 
-    run_state_machine_as_test(Machine, settings=EXAMPLES)
+    run_state_machine_as_test(Machine, settings=size)
 
 
 @contextlib.asynccontextmanager
@@ -41,10 +40,10 @@ async def sqlite(path: Path) -> AsyncIterator[SqliteSessionStore]:
 
 
 def test_sqlite_answers_as_the_model_does(tmp_path: Path) -> None:
-    run(lambda: sqlite(tmp_path / "identity.db"))
+    run(lambda: sqlite(tmp_path / "identity.db"), MANY if LONG else FEW)
 
 
-if LONG:  # a minute or two
+if LONG:  # moto is slow
 
     def test_dynamodb_answers_as_the_model_does(moto: str) -> None:
         @contextlib.asynccontextmanager
@@ -52,7 +51,7 @@ if LONG:  # a minute or two
             async with aws.client("dynamodb", moto) as client:
                 yield DynamoSessionStore(client, await aws.new_tables(client, SESSIONS))
 
-        run(open_store)
+        run(open_store, FEW)
 
 
 async def test_of_a_long_chain_exactly_one_token_is_live_at_each_step(tmp_path: Path) -> None:
