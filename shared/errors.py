@@ -8,8 +8,10 @@ PlaymeshError
 │   ├── InvalidCredential       user id and secret, platform ticket
 │   ├── InvalidClient           a service's own credential
 │   └── InvalidRefreshToken
-│       └── RefreshTokenReused  its session is over for that
+│       ├── RefreshTokenReused  its session is over for that
+│       └── SessionEnded        its session was over before
 ├── Forbidden                   known, but not allowed
+│   └── Banned
 ├── NotFound
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
@@ -21,6 +23,7 @@ PlaymeshError
 `code` is stable and part of the interface; the detail is for people and may change.
 """
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -73,9 +76,31 @@ class RefreshTokenReused(InvalidRefreshToken):
     title = "The refresh token was used before, and its session has been ended for that"
 
 
+class SessionEnded(InvalidRefreshToken):
+    """`reason` is a word for programs: why it was ended."""
+
+    code = "session_ended"
+    title = "The session has been ended"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class Forbidden(PlaymeshError):
     code = "forbidden"
     title = "The token does not allow this"
+
+
+class Banned(Forbidden):
+    """`reason` is for the player; `until` None: until it is lifted."""
+
+    code = "banned"
+    title = "The player is banned"
+
+    def __init__(self, reason: str, until: datetime | None) -> None:
+        super().__init__(reason)
+        self.until = until
 
 
 class NotFound(PlaymeshError):

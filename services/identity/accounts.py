@@ -55,9 +55,11 @@ class Accounts:
         return await self._store.get(user_id)
 
     def _guest(self, user_id: str, secret: str) -> NewGuest:
+        now = self._clock.now()
         account = Account(
             user_id=user_id,
-            created_at=self._clock.now(),
+            created_at=now,
             guest_secret_digest=digest(secret),
+            seen_at=now,
         )
         return NewGuest(account, secret)

@@ -8,22 +8,133 @@ from datetime import datetime, timedelta
 from shared import errors
 
 MOST_REPLAYS = 10
+MOST_BANS = 16
+"""Of one account, each of another scope."""
+EVERYTHING = "all"
+"""The scope of a ban that keeps a player out; every other one is for services to honour."""
+
 REFRESH_REUSED = "refresh_reused"
+SIGNED_OUT = "signed_out"
+SIGNED_IN_ELSEWHERE = "signed_in_elsewhere"
+ENDED_BY_OPERATOR = "ended_by_operator"
 """Why a session has ended."""
+
+
+class Mark(enum.Enum):
+    """What others must be told of an account; stores find accounts by it."""
+
+    BANNED = "banned"
+    ERASING = "erasing"
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """`reason` is for the player to read. `until` None: until it is lifted."""
+
+    reason: str
+    since: datetime
+    until: datetime | None = None
+    scope: str = EVERYTHING
+
+    def holds(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """From `requested_at` on nobody gets a token of the account.
+
+    Until `tokens_expire_at` somebody may still have one, and write with it.
+    """
+
+    requested_at: datetime
+    tokens_expire_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A player. `guest_secret_digest` is None for an account that has no guest secret."""
+    """A player.
+
+    `guest_secret_digest` is None for an account that has no guest secret; `seen_at` is when the
+    player was last here, at most a day behind. Of an account that was erased nothing stays but
+    when that was: a tombstone, so that its id is never given again, and that what comes back from
+    a backup can be erased again. `revision` counts the changes, from 1 on.
+    """
 
     user_id: str
     created_at: datetime
     guest_secret_digest: bytes | None = field(repr=False)
+    seen_at: datetime
+    bans: tuple[Ban, ...] = ()
+    erasure: Erasure | None = None
+    erased_at: datetime | None = None
+    revision: int = 1
 
     @property
     def scope(self) -> str:
         """`guest` until an identity is linked."""
         return "guest"
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is for nobody any more: it was erased, or is being erased."""
+        return self.erasure is not None or self.erased_at is not None
+
+    @property
+    def marked(self) -> tuple[Mark, datetime] | None:
+        """With the moment since when."""
+        if self.erasure is not None:
+            return Mark.ERASING, self.erasure.requested_at
+        everything = next((ban for ban in self.bans if ban.scope == EVERYTHING), None)
+        return (Mark.BANNED, everything.since) if everything else None
+
+    def ban(self, now: datetime, *, scope: str = EVERYTHING) -> Ban | None:
+        """The one of this scope that holds at `now`."""
+        return next((ban for ban in self.bans if ban.scope == scope and ban.holds(now)), None)
+
+    def seen(self, now: datetime) -> "Account":
+        return replace(self, seen_at=now)
+
+    def with_guest_secret(self, digest: bytes) -> "Account":
+        return replace(self, guest_secret_digest=digest)
+
+    def banned(self, ban: Ban) -> "Account":
+        """In place of one of the same scope, and of those that are over. Raises Conflict."""
+        others = [one for one in self.bans if one.scope != ban.scope and one.holds(ban.since)]
+        if len(others) >= MOST_BANS:
+            raise errors.Conflict(f"a player has at most {MOST_BANS} bans")
+        return replace(self, bans=(*others, ban))
+
+    def unbanned(self, scope: str) -> "Account":
+        return replace(self, bans=tuple(ban for ban in self.bans if ban.scope != scope))
+
+    def erasing(self, erasure: Erasure) -> "Account":
+        """Nobody gets in any more; a second request changes nothing."""
+        if self.is_gone:
+            return self
+        return replace(self, erasure=erasure, guest_secret_digest=None)
+
+    def erased(self, now: datetime) -> "Account":
+        """Only after every service has confirmed, and no token of it is good any more."""
+        if self.erasure is None or now < self.erasure.tokens_expire_at:
+            raise errors.Conflict("the account cannot be a tombstone yet")
+        return Account(
+            user_id=self.user_id,
+            created_at=self.created_at,
+            guest_secret_digest=None,
+            seen_at=self.seen_at,
+            erased_at=now,
+            revision=self.revision,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityBan:
+    """Keeps whom a platform knows as `external_id` from logging in and from being linked."""
+
+    provider: str
+    external_id: str
+    ban: Ban
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +202,7 @@ class Session:
 
     def outcome(self, counter: int, *, now: datetime, grace: timedelta) -> Outcome:
         """What refresh token `counter` is good for at `now`; the law is `SessionStore.redeem`'s."""
-        if self.ended_at is not None or now >= self.expires_at or counter > self.counter:
+        if not self.lives(now) or counter > self.counter:
             return Outcome.REFUSED
         if counter == self.counter:
             return Outcome.ADVANCED
@@ -113,7 +224,13 @@ class Session:
         return replace(self, replays=self.replays + 1)
 
     def ended(self, *, now: datetime, reason: str) -> "Session":
+        """One that has ended stays as it is."""
+        if self.ended_at is not None:
+            return self
         return replace(self, ended_at=now, ended_reason=reason)
+
+    def lives(self, now: datetime) -> bool:
+        return self.ended_at is None and now < self.expires_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,15 @@
 """What identity keeps, and the law that every store of it obeys."""
 
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.identity.models import (
     Account,
     IdempotencyRecord,
+    IdentityBan,
     LinkedIdentity,
+    Mark,
     Redeemed,
     Session,
     SessionKey,
@@ -21,7 +24,34 @@ class AccountStore(Protocol):
         ...
 
     async def get(self, user_id: str) -> Account | None:
-        """Sees every account whose `create` has returned."""
+        """Sees every change that has been acknowledged."""
+        ...
+
+    async def replace(self, account: Account) -> Account:
+        """Store `account` in place of its own revision; answer it with the next revision.
+
+        Raises VersionConflict where another revision is stored, or none, and changes nothing
+        then. The check and the change are one atomic step. `created_at` stays as it was.
+        """
+        ...
+
+    async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
+        """The accounts that have been marked so at `moment` or later, the latest first.
+
+        May be a few seconds behind the changes.
+        """
+        ...
+
+    def inactive_guests(self, before: datetime) -> AsyncIterator[Account]:
+        """Accounts of scope guest that were last seen before a moment and are not gone.
+
+        For maintenance: it may read everything, in steps. One that does not change meanwhile is
+        answered exactly once.
+        """
+        ...
+
+    def tombstones(self) -> AsyncIterator[Account]:
+        """The accounts that were erased; as `inactive_guests`."""
         ...
 
 
@@ -80,11 +110,60 @@ class SessionStore(Protocol):
           ends the session.
 
         All else raises InvalidRefreshToken and changes nothing: a session that does not live, and
-        a token of the future, so that nobody ends a session by guessing.
+        a token of the future, so that nobody ends a session by guessing. Of a session that has
+        ended it is SessionEnded, with the reason.
 
         The check and the change are one atomic step: of many callers with one token exactly one
         is ADVANCED, and after a session has ended nobody is.
         """
+        ...
+
+    async def end(self, key: SessionKey, *, now: datetime, reason: str) -> Session | None:
+        """End a session; answer it as it is since then, None where there is none.
+
+        One that has ended before stays as it was. After this nobody redeems a token of it.
+        """
+        ...
+
+    async def list(self, user_id: str) -> Sequence[Session]:
+        """All that are kept of a player, also those that are over. Sees every acknowledged change.
+
+        In any order.
+        """
+        ...
+
+    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[Session]:
+        """The sessions that have been ended at `moment` or later, the latest first.
+
+        May be a few seconds behind the changes.
+        """
+        ...
+
+    async def delete_all(self, user_id: str) -> None:
+        """Remove every session of a player that there is when it begins."""
+        ...
+
+    async def delete_expired(self, before: datetime, *, limit: int) -> int:
+        """Remove sessions that reached a limit before a moment, at most `limit`; answer how many.
+
+        A store that removes them by itself does nothing, and answers 0.
+        """
+        ...
+
+
+class IdentityBanStore(Protocol):
+    """Bans by provider and external id. Every method raises Unavailable."""
+
+    async def find(self, provider: str, external_id: str) -> IdentityBan | None:
+        """Sees every change that has been acknowledged; also one that is over."""
+        ...
+
+    async def put(self, ban: IdentityBan) -> None:
+        """In place of the one that there is."""
+        ...
+
+    async def delete(self, provider: str, external_id: str) -> None:
+        """Where there is none, nothing changes."""
         ...
 
 

@@ -25,7 +25,9 @@ STATUS: Mapping[type[errors.PlaymeshError], HTTPStatus] = {
     errors.InvalidClient: HTTPStatus.UNAUTHORIZED,
     errors.InvalidRefreshToken: HTTPStatus.UNAUTHORIZED,
     errors.RefreshTokenReused: HTTPStatus.UNAUTHORIZED,
+    errors.SessionEnded: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.Banned: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.AlreadyExists: HTTPStatus.CONFLICT,
@@ -81,7 +83,7 @@ def from_error(
         headers[hdrs.WWW_AUTHENTICATE] = 'Basic realm="playmesh"'
     elif isinstance(error, errors.InvalidToken):
         headers[hdrs.WWW_AUTHENTICATE] = 'Bearer error="invalid_token"'
-    elif isinstance(error, errors.Forbidden):  # RFC 6750 section 3.1
+    elif type(error) is errors.Forbidden:  # RFC 6750 section 3.1
         headers[hdrs.WWW_AUTHENTICATE] = 'Bearer error="insufficient_scope"'
     elif isinstance(error, errors.Unauthenticated):
         headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
