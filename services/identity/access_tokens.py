@@ -1,6 +1,6 @@
 """Access tokens: JWTs of the profile of RFC 9068, for players and for services."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -34,13 +34,16 @@ class AccessTokens:
     def require_key(self) -> None:
         self.signer.require_key()
 
-    def for_player(self, user_id: str, *, session_id: str, scope: str) -> str:
+    def for_player(
+        self, user_id: str, *, session_id: str, scope: str, bans: Sequence[str] = ()
+    ) -> str:
+        """`bans` are the parts of the game that the player is kept from, for services to honour."""
         return self._issue(
             subject=user_id,
             audience=self.audience,
             client_id=self.player_client,
             scope=scope,
-            more={"sid": session_id},
+            more={"sid": session_id, **({"bans": sorted(bans)} if bans else {})},
         )
 
     def for_service(self, client_id: str, *, audience: str, scope: str) -> str:

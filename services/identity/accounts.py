@@ -1,6 +1,8 @@
-"""Guests: who they are and how they prove it."""
+"""Accounts: who they are, how guests prove it, and how they change."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from services.identity.models import Account
 from services.identity.ports import AccountStore
@@ -10,6 +12,8 @@ from shared.ids import digest, is_id, is_secret, matches, new_id, new_secret
 
 # Compared with when there is nothing to compare with, so that an unknown user costs the same.
 _NOBODY = digest(new_secret())
+_ATTEMPTS = 8
+_SEEN_EVERY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,57 @@ class Accounts:
             raise errors.InvalidCredential("the user id and the guest secret do not match")
         return account
 
-    async def get(self, user_id: str) -> Account | None:
+    async def find(self, user_id: str) -> Account | None:
+        """Also one that is gone."""
         return await self._store.get(user_id)
+
+    async def get(self, user_id: str) -> Account | None:
+        """None as well where the account is gone."""
+        account = await self.find(user_id)
+        return None if account is None or account.is_gone else account
+
+    async def seen(self, account: Account) -> Account | None:
+        """Note once a day that the player is here. None where the account is gone meanwhile.
+
+        Asked before anything is handed out: so who is removed for not having been here was not.
+        """
+        now = self._clock.now()
+        if now - account.seen_at < _SEEN_EVERY:
+            return account
+        return await self.change(account.user_id, lambda current: current.seen(now))
+
+    async def new_guest_secret(self, user_id: str) -> NewGuest:
+        """The one before is dead. Raises NotFound, and Conflict where another request did so too.
+
+        Not tried again then: both would be answered, and one of the two secrets be dead.
+        """
+        account = await self.get(user_id)
+        if account is None:
+            raise errors.NotFound("there is no such account")
+        secret = new_secret()
+        try:
+            changed = await self._store.replace(account.with_guest_secret(digest(secret)))
+        except errors.VersionConflict:
+            raise errors.Conflict("the account is being changed by another request") from None
+        return NewGuest(changed, secret)
+
+    async def change(self, user_id: str, change: Callable[[Account], Account]) -> Account | None:
+        """Apply `change` to the account as it is, also while others change it.
+
+        None where there is no such account, or it is gone.
+        """
+        for _ in range(_ATTEMPTS):
+            account = await self.get(user_id)
+            if account is None:
+                return None
+            changed = change(account)
+            if changed == account:
+                return account
+            try:
+                return await self._store.replace(changed)
+            except errors.VersionConflict:
+                continue
+        raise errors.Unavailable("the account is being changed all the time")
 
     def _guest(self, user_id: str, secret: str) -> NewGuest:
         now = self._clock.now()

@@ -14,14 +14,33 @@ from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
     SqliteIdempotencyStore,
+    SqliteIdentityBanStore,
     SqliteSessionStore,
 )
-from services.identity.appkeys import LOGINS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
-from services.identity.handlers import routes
+from services.identity.appkeys import (
+    ACCOUNTS,
+    BANS,
+    ERASURES,
+    EXPORTS,
+    LOGINS,
+    REVOCATIONS,
+    SERVICE_CLIENTS,
+    SESSIONS,
+    WELL_KNOWN,
+)
+from services.identity.bans import Bans
+from services.identity.erasures import Erasures, Exports
 from services.identity.idempotency import Idempotency
 from services.identity.logins import Logins
-from services.identity.ports import AccountStore, IdempotencyStore, SessionStore
+from services.identity.ports import (
+    AccountStore,
+    IdempotencyStore,
+    IdentityBanStore,
+    PlayerDataHolder,
+    SessionStore,
+)
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
+from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
@@ -46,6 +65,7 @@ _FIRST_KEY_POLL = 0.2
 class Stores:
     accounts: AccountStore
     idempotency: IdempotencyStore
+    identity_bans: IdentityBanStore
     sessions: SessionStore
     service_clients: ServiceClientStore
     refresh_key: RefreshKey = field(repr=False)
@@ -63,6 +83,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
         yield Stores(
             SqliteAccountStore(database),
             SqliteIdempotencyStore(database),
+            SqliteIdentityBanStore(database),
             SqliteSessionStore(database),
             service_clients,
             lambda: key,
@@ -84,6 +105,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
             dynamodb.ACCOUNTS,
             dynamodb.IDEMPOTENCY,
             dynamodb.IDENTITIES,
+            dynamodb.IDENTITY_BANS,
             dynamodb.SESSIONS,
         )
         check.add(probes(tables, names.table_prefix, *definitions))
@@ -91,6 +113,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
         yield Stores(
             dynamodb.DynamoAccountStore(tables, names.table_prefix),
             dynamodb.DynamoIdempotencyStore(tables, names.table_prefix),
+            dynamodb.DynamoIdentityBanStore(tables, names.table_prefix),
             dynamodb.DynamoSessionStore(tables, names.table_prefix),
             service_clients_secret,
             refresh_key,

@@ -2,12 +2,21 @@
 
 from aiohttp import web
 
+from services.identity.accounts import Accounts
+from services.identity.bans import Bans
+from services.identity.erasures import Erasures, Exports
 from services.identity.logins import Logins
+from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients
 from services.identity.sessions import Sessions
 from services.identity.well_known import WellKnown
 
+ACCOUNTS: web.AppKey[Accounts] = web.AppKey("ACCOUNTS", Accounts)
+BANS: web.AppKey[Bans] = web.AppKey("BANS", Bans)
+ERASURES: web.AppKey[Erasures] = web.AppKey("ERASURES", Erasures)
+EXPORTS: web.AppKey[Exports] = web.AppKey("EXPORTS", Exports)
 LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
-SESSIONS: web.AppKey[Sessions] = web.AppKey("SESSIONS", Sessions)
+REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)
 SERVICE_CLIENTS: web.AppKey[ServiceClients] = web.AppKey("SERVICE_CLIENTS", ServiceClients)
+SESSIONS: web.AppKey[Sessions] = web.AppKey("SESSIONS", Sessions)
 WELL_KNOWN: web.AppKey[WellKnown] = web.AppKey("WELL_KNOWN", WellKnown)

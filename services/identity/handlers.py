@@ -1,14 +1,16 @@
-"""identity's routes: parse, call, render."""
+"""The ways in and the public documents: parse, call, render. Nobody is asked for a token."""
 
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
 from services.identity import wire
-from services.identity.appkeys import LOGINS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
+from services.identity.appkeys import LOGINS, REVOCATIONS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
+from shared.auth.middleware import public
 from shared.http.bodies import Fields, read_form, read_object, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
+from shared.keys.ports import PublishedDocument
 
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -16,6 +18,7 @@ _routes = web.RouteTableDef()
 
 
 @_routes.post("/v1/guests")
+@public
 async def create_guest(request: web.Request) -> web.Response:
     fields = await read_object(request) if request.can_read_body else Fields({})
     login = await request.app[LOGINS].new_guest(
@@ -26,6 +29,7 @@ async def create_guest(request: web.Request) -> web.Response:
 
 
 @_routes.post("/v1/sessions")
+@public
 async def log_in(request: web.Request) -> web.Response:
     fields = await read_object(request)
     guest = wire.read_login(fields)
@@ -36,6 +40,7 @@ async def log_in(request: web.Request) -> web.Response:
 
 
 @_routes.post("/v1/sessions/refresh")
+@public
 async def refresh(request: web.Request) -> web.Response:
     token = wire.read_refresh(await read_object(request))
     tokens = await request.app[SESSIONS].refresh(token)
@@ -43,6 +48,7 @@ async def refresh(request: web.Request) -> web.Response:
 
 
 @_routes.post("/oauth2/token")
+@public
 async def service_token(request: web.Request) -> web.Response:
     asked = wire.read_token_request(
         await read_form(request), request.headers.get(hdrs.AUTHORIZATION)
@@ -54,24 +60,31 @@ async def service_token(request: web.Request) -> web.Response:
 
 
 @_routes.get("/.well-known/jwks.json")
+@public
 async def jwk_set(request: web.Request) -> web.Response:
     well_known = request.app[WELL_KNOWN]
-    published = well_known.jwk_set()
-    response = _cacheable(published.document, well_known.max_age_seconds)
-    response.etag = published.etag
-    known = request.if_none_match or ()
-    if any(tag.value in (published.etag, "*") for tag in known):
-        response.set_status(HTTPStatus.NOT_MODIFIED)
-        response.body = None
-    return response
+    return _document(request, well_known.jwk_set(), f"public, max-age={well_known.max_age_seconds}")
+
+
+@_routes.get("/.well-known/revocations.json")
+@public
+async def revocations(request: web.Request) -> web.Response:
+    """What verifiers refuse though it has not expired: digests, which tell nobody an id."""
+    return _document(request, request.app[REVOCATIONS].published(), "no-cache")
 
 
 @_routes.get("/.well-known/openid-configuration")
+@public
 async def openid_configuration(request: web.Request) -> web.Response:
     well_known = request.app[WELL_KNOWN]
-    return _cacheable(well_known.openid_configuration, well_known.max_age_seconds)
+    return web.Response(
+        body=well_known.openid_configuration,
+        content_type="application/json",
+        headers={hdrs.CACHE_CONTROL: f"public, max-age={well_known.max_age_seconds}"},
+    )
 
 
+@public
 async def login_as_guest(request: web.Request) -> web.Response:
     fields = await read_parameters(request)
     guest = wire.read_optional_guest(fields)
@@ -84,6 +97,7 @@ async def login_as_guest(request: web.Request) -> web.Response:
     return json_response(wire.render_drop_in_guest(login))
 
 
+@public
 async def refresh_access_token(request: web.Request) -> web.Response:
     token = wire.read_refresh(await read_parameters(request))
     tokens = await request.app[SESSIONS].refresh(token)
@@ -97,9 +111,17 @@ routes = [
 ]
 
 
-def _cacheable(document: bytes, max_age: int) -> web.Response:
-    return web.Response(
-        body=document,
+def _document(
+    request: web.Request, published: PublishedDocument, cache_control: str
+) -> web.Response:
+    response = web.Response(
+        body=published.document,
         content_type="application/json",
-        headers={hdrs.CACHE_CONTROL: f"public, max-age={max_age}"},
+        headers={hdrs.CACHE_CONTROL: cache_control},
     )
+    response.etag = published.etag
+    known = request.if_none_match or ()
+    if any(tag.value in (published.etag, "*") for tag in known):
+        response.set_status(HTTPStatus.NOT_MODIFIED)
+        response.body = None
+    return response

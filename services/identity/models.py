@@ -57,8 +57,8 @@ class Account:
 
     `guest_secret_digest` is None for an account that has no guest secret; `seen_at` is when the
     player was last here, at most a day behind. Of an account that was erased nothing stays but
-    when that was: a tombstone, so that its id is never given again, and that what comes back from
-    a backup can be erased again. `revision` counts the changes, from 1 on.
+    its id and when: a tombstone, so that the id is never given again, and that what comes back
+    from a backup can be erased again. `revision` counts the changes, from 1 on.
     """
 
     user_id: str
@@ -122,7 +122,7 @@ class Account:
             user_id=self.user_id,
             created_at=self.created_at,
             guest_secret_digest=None,
-            seen_at=self.seen_at,
+            seen_at=now,
             erased_at=now,
             revision=self.revision,
         )

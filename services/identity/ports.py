@@ -178,3 +178,18 @@ class IdempotencyStore(Protocol):
         all are answered its record.
         """
         ...
+
+
+class PlayerDataHolder(Protocol):
+    """A service that keeps something of players. Every method raises Unavailable."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def erase(self, user_id: str) -> None:
+        """Remove everything of a player. On return it is confirmed; repeating it is safe."""
+        ...
+
+    def export(self, user_id: str) -> AsyncIterator[bytes]:
+        """Everything of a player, in pages of JSON, each a bounded number of bytes."""
+        ...

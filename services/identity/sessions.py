@@ -5,6 +5,7 @@ current token is answered once more for a while, with the current token itself. 
 older token, somebody has a copy: the session ends for both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,7 +14,14 @@ from prometheus_client import Counter
 
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
-from services.identity.models import Account, Outcome, Redeemed, Session, SessionKey
+from services.identity.models import (
+    SIGNED_IN_ELSEWHERE,
+    Account,
+    Outcome,
+    Redeemed,
+    Session,
+    SessionKey,
+)
 from services.identity.ports import SessionStore
 from services.identity.refresh_tokens import RefreshToken, RefreshTokens
 from shared import errors
@@ -31,12 +39,13 @@ for _outcome in (Outcome.ADVANCED, Outcome.REPLAYED, Outcome.REUSED, Outcome.REF
 class SessionLimits:
     """A session ends after `idle` without a refresh, and after `absolute` in any case.
 
-    A refresh may be repeated for `grace`.
+    A refresh may be repeated for `grace`. `single`: a login ends the player's other sessions.
     """
 
     idle: timedelta
     absolute: timedelta
     grace: timedelta
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +77,12 @@ class Sessions:
         self._clock = clock
 
     async def open(self, account: Account, *, device: str | None = None) -> IssuedTokens:
-        """Raises Unavailable."""
+        """For who has proven to be the player. Raises Banned, InvalidCredential, Unavailable."""
         now = self._clock.now()
+        _admit(account, now)
+        seen = await self._accounts.seen(account)
+        if seen is None:
+            raise errors.InvalidCredential("the account does not exist any more")
         session = Session(
             key=SessionKey(account.user_id, new_id()),
             device=device,
@@ -80,20 +93,46 @@ class Sessions:
             absolute_expires_at=now + self._limits.absolute,
         )
         await self._store.create(session)
-        return self._issue(account, session, now)
+        if self._limits.single:
+            await self._displace(session, now)
+        return self._issue(seen, session, now)
+
+    async def living(self, user_id: str) -> Sequence[Session]:
+        """Those that can still be refreshed, the one that was refreshed last first."""
+        now = self._clock.now()
+        living = [one for one in await self._store.list(user_id) if one.lives(now)]
+        return sorted(living, key=lambda session: session.refreshed_at, reverse=True)
+
+    async def end(self, key: SessionKey, *, reason: str) -> None:
+        """Nobody refreshes it from now on. Raises NotFound; one that had ended is well enough."""
+        if await self._store.end(key, now=self._clock.now(), reason=reason) is None:
+            raise errors.NotFound("there is no such session")
+
+    async def end_all(self, user_id: str, *, reason: str, but: str | None = None) -> None:
+        """End every session of a player, except the one of the id `but`."""
+        for session in await self.living(user_id):
+            if session.key.session_id != but:
+                await self._store.end(session.key, now=self._clock.now(), reason=reason)
+
+    async def _displace(self, session: Session, now: datetime) -> None:
+        """Of sessions that begin at once, too, exactly one stays: the last, by moment and id."""
+        for other in await self.living(session.key.user_id):
+            if other.key != session.key:
+                older = min(session, other, key=lambda one: (one.created_at, one.key.session_id))
+                await self._store.end(older.key, now=now, reason=SIGNED_IN_ELSEWHERE)
 
     async def refresh(self, token: str) -> IssuedTokens:
         """Issue `token`'s successor and a new access token.
 
-        Raises InvalidRefreshToken, TooManyRequests, Unavailable; RefreshTokenReused where the
-        session has been ended.
+        Raises InvalidRefreshToken, TooManyRequests, Banned, Unavailable; RefreshTokenReused where
+        the session has been ended for it, SessionEnded where it had been before.
         """
         try:
             account, redeemed = await self._redeem(token)
         except errors.RefreshTokenReused:
             _count(Outcome.REUSED)
             raise
-        except (errors.InvalidRefreshToken, errors.TooManyRequests):
+        except (errors.InvalidRefreshToken, errors.TooManyRequests, errors.Banned):
             _count(Outcome.REFUSED)
             raise
         _count(redeemed.outcome)
@@ -106,9 +145,11 @@ class Sessions:
             raise errors.InvalidRefreshToken
         self._access_tokens.require_key()
         account = await self._accounts.get(presented.session.user_id)
+        account = await self._accounts.seen(account) if account else None
         if account is None:
             raise errors.InvalidRefreshToken
         now = self._clock.now()
+        _admit(account, now)
         try:
             redeemed = await self._store.redeem(
                 presented.session,
@@ -132,12 +173,21 @@ class Sessions:
         return IssuedTokens(
             user_id=account.user_id,
             access_token=self._access_tokens.for_player(
-                account.user_id, session_id=session.key.session_id, scope=account.scope
+                account.user_id,
+                session_id=session.key.session_id,
+                scope=account.scope,
+                bans=[ban.scope for ban in account.bans if ban.holds(now)],
             ),
             expires_in=self._access_tokens.expires_in,
             refresh_token=self._refresh_tokens.render(refresh_token),
             refresh_expires_in=max(1, int(lifetime.total_seconds())),
         )
+
+
+def _admit(account: Account, now: datetime) -> None:
+    ban = account.ban(now)
+    if ban is not None:
+        raise errors.Banned(ban.reason, ban.until)
 
 
 def _count(outcome: Outcome) -> None:

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shared.auth.verifier import LEEWAY
 from shared.env import Env
+from shared.http.client import is_tamper_proof
 from shared.settings import CacheSettings, ServerSettings, TrustSettings
 
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
+_SHORTEST_INACTIVITY = 7 * _DAY
+"""Longer than a day, by which it may be behind, and any token's life; and no slip of the pen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +24,26 @@ class Settings:
     refresh_idle_ttl: timedelta
     refresh_absolute_ttl: timedelta
     refresh_grace: timedelta
+    single_session: bool
+    guest_inactive_after: timedelta | None
+    player_data_url: str
+
+    @property
+    def token_lifetime(self) -> timedelta:
+        """So long after it was issued, at most, a token is taken: by the slowest of clocks."""
+        return self.trust.access_token_ttl + LEEWAY + _MINUTE
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError with every fault."""
         env = Env(environ)
+        trust = TrustSettings.read(env)
+        inactive = env.duration(
+            "GUEST_INACTIVE_AFTER", timedelta(0), minimum=timedelta(0), maximum=3660 * _DAY
+        )
         settings = cls(
             server=ServerSettings.read(env, port=8080, admin_port=9080),
-            trust=TrustSettings.read(env),
+            trust=trust,
             caches=CacheSettings.read(env),
             refresh_idle_ttl=env.duration(
                 "REFRESH_IDLE_TTL", 7 * _DAY, minimum=_SECOND, maximum=366 * _DAY
@@ -38,7 +54,18 @@ class Settings:
             refresh_grace=env.duration(
                 "REFRESH_GRACE", _MINUTE, minimum=timedelta(0), maximum=5 * _MINUTE
             ),
+            single_session=env.flag("SINGLE_SESSION", default=False),
+            guest_inactive_after=inactive or None,
+            player_data_url=env.url("PLAYER_DATA_URL", "http://127.0.0.1:8082"),
         )
+        if settings.guest_inactive_after and inactive < _SHORTEST_INACTIVITY:
+            env.fault("GUEST_INACTIVE_AFTER", "must be 0 (never) or at least 7d")
+        if not trust.allow_http and not is_tamper_proof(settings.player_data_url):
+            env.fault(
+                "PLAYER_DATA_URL",
+                "must be https, or http to this machine;"
+                f" {env.prefix}ALLOW_HTTP=true says that the network between is trusted",
+            )
         if settings.refresh_idle_ttl > settings.refresh_absolute_ttl:
             env.fault("REFRESH_IDLE_TTL", "must not be longer than PLAYMESH_REFRESH_ABSOLUTE_TTL")
         env.check()

@@ -46,8 +46,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await handler(request)
         status = response.status
-        response.headers[_REQUEST_ID] = request_id
-        response.headers[hdrs.SERVER] = "playmesh"  # aiohttp would tell its version
+        _tell_who(request, response)
         return response
     finally:
         elapsed = time.perf_counter() - started
@@ -91,13 +90,29 @@ async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Web builds of a game come from any origin; tokens travel in headers, never in cookies."""
     if request.method == "OPTIONS" and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
         response: web.StreamResponse = web.Response(status=204, headers=_PREFLIGHT)
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
     else:
         response = await handler(request)
-        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
-        # Answers carry tokens and saves; what may be cached says so itself.
-        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-    response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+        _open_to_browsers(response)
     return response
+
+
+def set_edge_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """What the middlewares here set, for an answer that begins before they see it."""
+    _tell_who(request, response)
+    _open_to_browsers(response)
+
+
+def _tell_who(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[_REQUEST_ID] = request[REQUEST_ID]
+    response.headers[hdrs.SERVER] = "playmesh"  # aiohttp would tell its version
+
+
+def _open_to_browsers(response: web.StreamResponse) -> None:
+    response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+    response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
+    # Answers carry tokens and saves; what may be cached says so itself.
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
 
 
 def _method(request: web.Request) -> str:

@@ -50,6 +50,7 @@ class Signer:
         self._policy = policy
         self._clock = clock
         self._seen: Mapping[str, float] = {}
+        self._public_keys: Mapping[str, VerificationKey] = {}
         self._loaded: _Loaded | None = None
         self.published: PublishedDocument | None = None
 
@@ -58,8 +59,10 @@ class Signer:
         published = await self._public.read()
         if published is None:
             return
-        public_keys = _parse(published)
-        self.published = published
+        # The same set keeps its keys, by which a verifier knows what it has verified.
+        is_same = published == self.published
+        public_keys = self._public_keys if is_same else _parse(published)
+        self.published, self._public_keys = published, public_keys
         monotonic = self._clock.monotonic()
         self._seen = {key_id: self._seen.get(key_id, monotonic) for key_id in public_keys}
         if self._loaded is not None and self._loaded.key_id not in public_keys:
@@ -97,6 +100,12 @@ class Signer:
 
     def not_ready(self) -> str | None:
         return None if self._loaded else "no signing key yet: is keyrotator running?"
+
+    async def key(self, key_id: str) -> VerificationKey | None:
+        """A key of the public set, for who verifies in this process: no HTTP in between."""
+        if self.published is None:
+            raise errors.Unavailable("no key has been published yet")
+        return self._public_keys.get(key_id)
 
     def require_key(self) -> None:
         """Raises Unavailable as long as there is no key."""

@@ -1,0 +1,90 @@
+"""A player's own account and sessions, for the player's token: parse, call, render."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+from services.identity import account_wire as wire
+from services.identity.appkeys import ACCOUNTS, ERASURES, EXPORTS, SESSIONS
+from services.identity.models import SIGNED_OUT, SessionKey
+from shared import errors
+from shared.auth.claims import Claims
+from shared.auth.middleware import CLAIMS, require_player
+from shared.http.responses import json_response, json_stream
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/v1/sessions")
+@require_player()
+async def list_sessions(request: web.Request) -> web.Response:
+    claims = request[CLAIMS]
+    sessions = await request.app[SESSIONS].living(claims.subject)
+    return json_response(wire.render_sessions(sessions, claims.session_id))
+
+
+@routes.delete("/v1/sessions")
+@require_player()
+async def end_other_sessions(request: web.Request) -> web.Response:
+    claims = request[CLAIMS]
+    await request.app[SESSIONS].end_all(claims.subject, reason=SIGNED_OUT, but=claims.session_id)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+@routes.delete("/v1/sessions/current")
+@require_player()
+async def log_out(request: web.Request) -> web.Response:
+    await request.app[SESSIONS].end(_own_session(request[CLAIMS]), reason=SIGNED_OUT)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+@routes.delete("/v1/sessions/{session_id}")
+@require_player()
+async def end_session(request: web.Request) -> web.Response:
+    key = wire.read_session_key(request.match_info, request[CLAIMS].subject)
+    await request.app[SESSIONS].end(key, reason=SIGNED_OUT)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+@routes.get("/v1/account")
+@require_player()
+async def account(request: web.Request) -> web.Response:
+    found = await request.app[ACCOUNTS].get(request[CLAIMS].subject)
+    if found is None:
+        raise errors.NotFound("there is no such account")
+    return json_response(wire.render_account(found))
+
+
+@routes.post("/v1/account/guest-secret")
+@require_player()
+async def new_guest_secret(request: web.Request) -> web.Response:
+    guest = await request.app[ACCOUNTS].new_guest_secret(request[CLAIMS].subject)
+    return json_response(wire.render_secret(guest))
+
+
+@routes.delete("/v1/account")
+@require_player()
+async def erase(request: web.Request) -> web.Response:
+    """204: everything is removed; 202: it will be, whatever happens, and nobody gets in now."""
+    is_done = await request.app[ERASURES].request(request[CLAIMS].subject)
+    return web.Response(status=HTTPStatus.NO_CONTENT if is_done else HTTPStatus.ACCEPTED)
+
+
+@routes.get("/v1/account/export")
+@require_player()
+async def export(request: web.Request) -> web.StreamResponse:
+    """Everything that is held of the player, as one JSON document.
+
+    It is sent while it is read. Where that fails on the way the answer breaks off, and is no
+    JSON: half an export must not pass for a whole one.
+    """
+    exports, user_id = request.app[EXPORTS], request[CLAIMS].subject
+    held = await exports.own(user_id)
+    document = wire.render_export(held, exports.others(user_id))
+    return await json_stream(request, document, filename="playmesh-export.json")
+
+
+def _own_session(claims: Claims) -> SessionKey:
+    if claims.session_id is None:  # of a service's token, which does not get here
+        raise errors.NotFound("there is no such session")
+    return SessionKey(claims.subject, claims.session_id)
