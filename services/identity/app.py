@@ -1,15 +1,19 @@
 """identity's composition root."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+import structlog
 from aiohttp import web
 
+from services.identity import account_handlers, account_wire, admin_handlers, handlers
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
 from services.identity.adapters import files
 from services.identity.adapters.files import FileServiceClientStore
+from services.identity.adapters.player_data import CALL_TIMEOUT, HttpPlayerData
 from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
@@ -26,11 +30,13 @@ from services.identity.appkeys import (
     REVOCATIONS,
     SERVICE_CLIENTS,
     SESSIONS,
+    TRUSTED_PROXY_HOPS,
     WELL_KNOWN,
 )
 from services.identity.bans import Bans
 from services.identity.erasures import Erasures, Exports
 from services.identity.idempotency import Idempotency
+from services.identity.limits import LoginLimits
 from services.identity.logins import Logins
 from services.identity.ports import (
     AccountStore,
@@ -45,11 +51,16 @@ from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
 from services.identity.well_known import WellKnown
-from shared.auth.verifier import LEEWAY
+from shared import errors
+from shared.auth.claims import service_audience
+from shared.auth.middleware import authenticate
+from shared.auth.verifier import LEEWAY, Expectations, TokenVerifier
 from shared.background import repeating
 from shared.clock import Clock, SystemClock
 from shared.http.app import new_app
+from shared.http.client import new_session
 from shared.http.server import serve
+from shared.ids import jitter
 from shared.keys.documents import render_openid_configuration
 from shared.keys.signer import Signer, SignerPolicy
 from shared.keys.stores import KeyStores, open_key_stores
@@ -57,8 +68,14 @@ from shared.settings import ServerSettings
 from shared.sqlite import Database
 from shared.start_check import StartCheck
 
+_log = structlog.get_logger()
 _LARGEST_BODY = 64 * 1024
 _FIRST_KEY_POLL = 0.2
+_LIST_EVERY = 2.0
+"""Seconds; with a verifier's 3 s and their time-outs, less than 10 in all."""
+_ERASE_EVERY = 10.0
+_KEPT_AFTER_EXPIRY = timedelta(days=1)
+_MOST_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +137,14 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
         )
 
 
-def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock) -> web.Application:
-    """The public application. Whoever runs it keeps `signer` fresh."""
+@contextlib.asynccontextmanager
+async def open_app(
+    settings: Settings, stores: Stores, signer: Signer, clock: Clock
+) -> AsyncIterator[web.Application]:
+    """The public application.
+
+    Whoever runs it keeps `signer` and REVOCATIONS fresh, and ERASURES going.
+    """
     access_tokens = AccessTokens(
         signer=signer,
         issuer=settings.trust.issuer,
@@ -129,30 +152,63 @@ def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock)
         ttl=settings.trust.access_token_ttl,
         clock=clock,
     )
+    async with new_session(CALL_TIMEOUT) as http:
+        player_data = HttpPlayerData(http, settings.player_data_url, access_tokens)
+        yield _create_app(settings, stores, signer, access_tokens, [player_data], clock)
+
+
+def _create_app(
+    settings: Settings,
+    stores: Stores,
+    signer: Signer,
+    access_tokens: AccessTokens,
+    holders: Collection[PlayerDataHolder],
+    clock: Clock,
+) -> web.Application:
     accounts = Accounts(stores.accounts, clock)
-    sessions = Sessions(
-        stores.sessions,
-        accounts,
-        access_tokens,
-        RefreshTokens(stores.refresh_key),
-        SessionLimits(
-            idle=settings.refresh_idle_ttl,
-            absolute=settings.refresh_absolute_ttl,
-            grace=settings.refresh_grace,
-        ),
-        clock,
+    lives = SessionLimits(
+        idle=settings.refresh_idle_ttl,
+        absolute=settings.refresh_absolute_ttl,
+        grace=settings.refresh_grace,
+        single=settings.single_session,
     )
-    app = new_app(largest_body=_LARGEST_BODY)
-    app[SESSIONS] = sessions
+    refresh_tokens = RefreshTokens(stores.refresh_key)
+    sessions = Sessions(stores.sessions, accounts, access_tokens, refresh_tokens, lives, clock)
     idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
-    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens)
+    lifetime = settings.token_lifetime
+    revocations = Revocations(stores.sessions, stores.accounts, lifetime, clock)
+    app = new_app(
+        largest_body=_LARGEST_BODY,
+        describe={
+            errors.Banned: account_wire.describe_banned,
+            errors.SessionEnded: account_wire.describe_session_ended,
+        },
+    )
+    app[ACCOUNTS] = accounts
+    app[BANS] = Bans(accounts, stores.identity_bans, clock)
+    app[ERASURES] = Erasures(stores.accounts, accounts, stores.sessions, holders, lifetime, clock)
+    app[EXPORTS] = Exports(accounts, stores.sessions, holders)
+    limits = LoginLimits(logins=settings.limits.logins, guests=settings.limits.guests, clock=clock)
+    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens, limits)
+    app[REVOCATIONS] = revocations
     app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens)
+    app[SESSIONS] = sessions
+    app[TRUSTED_PROXY_HOPS] = settings.limits.trusted_proxy_hops
     app[WELL_KNOWN] = WellKnown(
         openid_configuration=render_openid_configuration(settings.trust.issuer),
         published=lambda: signer.published,
         max_age=settings.caches.jwks_max_age,
     )
-    app.add_routes(routes)
+    for routes in (handlers.routes, account_handlers.routes, admin_handlers.routes):
+        app.add_routes(routes)
+    expectations = Expectations(
+        issuer=settings.trust.issuer,
+        player_audience=settings.trust.audience,
+        service_audience=service_audience("identity"),
+        longest_lifetime=settings.trust.access_token_ttl,
+    )
+    # With the keys and the list that are here already, rather than over HTTP from itself.
+    app.middlewares.append(authenticate(TokenVerifier(signer, expectations, clock, revocations)))
     return app
 
 
@@ -174,15 +230,53 @@ async def run(settings: Settings) -> None:
         clock = SystemClock()
         signer = new_signer(settings, keys, clock)
 
-        async def refresh() -> None:
-            # Without a signing key no login begins, so none gets stuck on what is not there yet.
-            if not check.not_ready():
-                await signer.refresh()
+        def checked(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+            async def once_ready() -> None:
+                if not check.not_ready():
+                    await work()
+
+            return once_ready
 
         def delay() -> float:
             refresh = settings.caches.key_refresh.total_seconds()
             return _FIRST_KEY_POLL if signer.not_ready() else refresh
 
-        async with repeating("signer.refresh", refresh, delay):
-            app = create_app(settings, stores, signer, clock)
+        async with (
+            # Without a signing key no login begins, so none gets stuck on what is not there yet.
+            repeating("signer.refresh", checked(signer.refresh), delay),
+            open_app(settings, stores, signer, clock) as app,
+            repeating("revocations", checked(app[REVOCATIONS].refresh), lambda: _LIST_EVERY),
+            repeating("erasures", checked(app[ERASURES].tick), lambda: _ERASE_EVERY * jitter(0.2)),
+        ):
             await serve(app, settings.server, ready=[check.not_ready, signer.not_ready])
+
+
+async def run_once(settings: Settings, *, erase_again: bool) -> None:
+    """Maintenance, for a CronJob or a scheduled task. Raises Unavailable: try again."""
+    check, clock = StartCheck(), SystemClock()
+    async with (
+        open_stores(settings.server, check) as stores,
+        open_key_stores(settings.server, settings.caches, check) as keys,
+    ):
+        await check.look()
+        signer = new_signer(settings, keys, clock)
+        await signer.refresh()
+        async with open_app(settings, stores, signer, clock) as app:
+            await maintain(settings, stores, app[ERASURES], clock, erase_again=erase_again)
+
+
+async def maintain(
+    settings: Settings, stores: Stores, erasures: Erasures, clock: Clock, *, erase_again: bool
+) -> None:
+    """All that time makes superfluous is removed, and what was left half-done is done."""
+    expired = 0
+    while removed := await stores.sessions.delete_expired(
+        clock.now() - _KEPT_AFTER_EXPIRY, limit=_MOST_AT_ONCE
+    ):
+        expired += removed
+    inactive = 0
+    if settings.guest_inactive_after is not None:
+        inactive = await erasures.remove_inactive_guests(settings.guest_inactive_after)
+    await erasures.tick()
+    again = await erasures.erase_again() if erase_again else 0
+    _log.info("maintained", expired_sessions=expired, inactive_guests=inactive, erased_again=again)

@@ -5,8 +5,16 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from services.identity import wire
-from services.identity.appkeys import LOGINS, REVOCATIONS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
+from services.identity.appkeys import (
+    LOGINS,
+    REVOCATIONS,
+    SERVICE_CLIENTS,
+    SESSIONS,
+    TRUSTED_PROXY_HOPS,
+    WELL_KNOWN,
+)
 from shared.auth.middleware import public
+from shared.http.addresses import client_address
 from shared.http.bodies import Fields, read_form, read_object, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
@@ -22,6 +30,7 @@ _routes = web.RouteTableDef()
 async def create_guest(request: web.Request) -> web.Response:
     fields = await read_object(request) if request.can_read_body else Fields({})
     login = await request.app[LOGINS].new_guest(
+        address=_address(request),
         device=wire.read_device(fields),
         request=wire.read_keyed_request(request.headers.getall(_IDEMPOTENCY_KEY, []), fields),
     )
@@ -34,7 +43,10 @@ async def log_in(request: web.Request) -> web.Response:
     fields = await read_object(request)
     guest = wire.read_login(fields)
     login = await request.app[LOGINS].guest(
-        guest.user_id, guest.secret, device=wire.read_device(fields)
+        guest.user_id,
+        guest.secret,
+        address=_address(request),
+        device=wire.read_device(fields),
     )
     return json_response(wire.render_tokens(login.tokens), status=201)
 
@@ -90,10 +102,12 @@ async def login_as_guest(request: web.Request) -> web.Response:
     guest = wire.read_optional_guest(fields)
     logins = request.app[LOGINS]
     if guest:
-        login = await logins.guest(guest.user_id, guest.secret)
+        login = await logins.guest(guest.user_id, guest.secret, address=_address(request))
     else:
         keys = request.headers.getall(_IDEMPOTENCY_KEY, [])
-        login = await logins.new_guest(request=wire.read_keyed_request(keys, fields))
+        login = await logins.new_guest(
+            address=_address(request), request=wire.read_keyed_request(keys, fields)
+        )
     return json_response(wire.render_drop_in_guest(login))
 
 
@@ -109,6 +123,10 @@ routes = [
     *drop_in("/login-as-guest", login_as_guest),
     *drop_in("/refresh-access-token", refresh_access_token),
 ]
+
+
+def _address(request: web.Request) -> str:
+    return client_address(request, request.app[TRUSTED_PROXY_HOPS])
 
 
 def _document(

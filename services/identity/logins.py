@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts, NewGuest
 from services.identity.idempotency import Idempotency, KeyedRequest
+from services.identity.limits import LoginLimits
 from services.identity.sessions import IssuedTokens, Sessions
 from shared import errors
 from shared.ids import new_id
@@ -25,28 +26,38 @@ class Logins:
         idempotency: Idempotency,
         sessions: Sessions,
         access_tokens: AccessTokens,
+        limits: LoginLimits,
     ) -> None:
+        self._limits = limits
         self._accounts = accounts
         self._idempotency = idempotency
         self._sessions = sessions
         self._access_tokens = access_tokens
 
     async def new_guest(
-        self, *, device: str | None = None, request: KeyedRequest | None = None
+        self, *, address: str, device: str | None = None, request: KeyedRequest | None = None
     ) -> GuestLogin:
         """A repetition of `request` gets the same guest, in a session of its own.
 
         So it repairs a crash on the way, which leaves without a `request` an account that nobody
-        knows of: harmless. Raises IdempotencyKeyReused.
+        knows of: harmless. Raises IdempotencyKeyReused, TooManyRequests.
         """
+        self._limits.creation(address)
         self._access_tokens.require_key()
         guest = await (self._guest_of(request) if request else self._accounts.create_guest())
         return GuestLogin(await self._sessions.open(guest.account, device=device), guest.secret)
 
-    async def guest(self, user_id: str, secret: str, *, device: str | None = None) -> GuestLogin:
-        """Raises InvalidCredential."""
+    async def guest(
+        self, user_id: str, secret: str, *, address: str, device: str | None = None
+    ) -> GuestLogin:
+        """Raises InvalidCredential, TooManyRequests; Banned only where the secret holds."""
+        self._limits.attempt(address)
         self._access_tokens.require_key()
-        account = await self._accounts.authenticate_guest(user_id, secret)
+        try:
+            account = await self._accounts.authenticate_guest(user_id, secret)
+        except errors.InvalidCredential:
+            self._limits.failed(user_id)
+            raise
         return GuestLogin(await self._sessions.open(account, device=device), secret)
 
     async def _guest_of(self, request: KeyedRequest) -> NewGuest:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from shared.auth.verifier import LEEWAY
 from shared.env import Env
 from shared.http.client import is_tamper_proof
-from shared.settings import CacheSettings, ServerSettings, TrustSettings
+from shared.settings import CacheSettings, LimitSettings, ServerSettings, TrustSettings
 
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
@@ -21,6 +21,7 @@ class Settings:
     server: ServerSettings
     trust: TrustSettings
     caches: CacheSettings
+    limits: LimitSettings
     refresh_idle_ttl: timedelta
     refresh_absolute_ttl: timedelta
     refresh_grace: timedelta
@@ -45,6 +46,7 @@ class Settings:
             server=ServerSettings.read(env, port=8080, admin_port=9080),
             trust=trust,
             caches=CacheSettings.read(env),
+            limits=LimitSettings.read(env),
             refresh_idle_ttl=env.duration(
                 "REFRESH_IDLE_TTL", 7 * _DAY, minimum=_SECOND, maximum=366 * _DAY
             ),
