@@ -32,6 +32,9 @@ _LOCAL_DEFAULTS = {
     "PLAYMESH_KEY_REFRESH": "1",
     "PLAYMESH_ROTATION_SLACK": "1",
     "PLAYMESH_ROTATION_INTERVAL": "1",
+    # Every player of this machine has the same address.
+    "PLAYMESH_GUESTS_PER_HOUR": "0",
+    "PLAYMESH_LOGINS_PER_SECOND": "0",
 }
 
 
@@ -93,7 +96,11 @@ async def run(environ: Mapping[str, str]) -> int:
             )
             return USAGE
     given = {name: value for name, value in environ.items() if value}  # empty counts as missing
-    environ = {**_LOCAL_DEFAULTS, "PLAYMESH_ISSUER": identity.url, **given}
+    of_this_mesh = {
+        "PLAYMESH_ISSUER": identity.url,
+        "PLAYMESH_PLAYER_DATA_URL": members[-1].url,
+    }
+    environ = {**_LOCAL_DEFAULTS, **of_this_mesh, **given}
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from services.identity.app import create_app as create_identity
-from services.identity.app import new_signer, open_stores
+from services.identity.app import Stores, new_signer, open_app, open_stores
+from services.identity.appkeys import LOGINS, REVOCATIONS
 from services.identity.settings import Settings as IdentitySettings
 from services.keyrotator.app import create_app as create_keyrotator
 from services.keyrotator.app import open_rotator
@@ -24,6 +24,10 @@ from shared.start_check import StartCheck
 from tests.support.clock import ManualClock
 from tests.support.issuer import ISSUER, Issuer
 from tests.support.servers import serving
+
+
+UNLIMITED = {"PLAYMESH_GUESTS_PER_HOUR": "0", "PLAYMESH_LOGINS_PER_SECOND": "0"}
+"""All players of a test have one address."""
 
 
 def route_table(routes: Iterable[web.AbstractRouteDef]) -> list[tuple[str, str]]:
@@ -47,8 +51,21 @@ class Running:
 
 @dataclass(frozen=True)
 class RunningIdentity(Running):
+    """Its loops do not turn: a test does what they do when it is time."""
+
+    app: web.Application
+    stores: Stores
     signer: Signer
     rotator: Rotator
+
+    async def look(self) -> None:
+        """See by now what was ended, banned or erased before."""
+        await self.app[REVOCATIONS].refresh()
+
+    def service_token(self, scope: str, *, audience: str = "playmesh:identity") -> str:
+        """As identity issues it to an operator."""
+        claims = self.app[LOGINS]._access_tokens
+        return claims.for_service("operator", audience=audience, scope=scope)
 
 
 @contextlib.asynccontextmanager
@@ -56,7 +73,12 @@ async def identity(
     data_dir: Path, clock: ManualClock, environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[RunningIdentity]:
     """Identity with a key ring that a real rotator has made in the same folder."""
-    env = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_ISSUER": ISSUER, **(environ or {})}
+    env = {
+        "PLAYMESH_DATA_DIR": str(data_dir),
+        "PLAYMESH_ISSUER": ISSUER,
+        **UNLIMITED,
+        **(environ or {}),
+    }
     settings = IdentitySettings.from_env(env)
     async with (
         open_rotator(KeyrotatorSettings.from_env(env), clock, StartCheck()) as (rotator, _),
@@ -67,10 +89,13 @@ async def identity(
         await rotator.tick()
         await signer.refresh()
         async with (
-            serving(create_identity(settings, stores, signer, clock)) as url,
+            open_app(settings, stores, signer, clock) as app,
+            serving(app) as url,
             aiohttp.ClientSession(url) as http,
         ):
-            yield RunningIdentity(url, http, signer, rotator)
+            running = RunningIdentity(url, http, app, stores, signer, rotator)
+            await running.look()
+            yield running
 
 
 @contextlib.asynccontextmanager

@@ -23,6 +23,9 @@ FAST: Mapping[str, str] = {
     "PLAYMESH_KEY_REFRESH": "1",
     "PLAYMESH_ROTATION_SLACK": "1",
     "PLAYMESH_ROTATION_INTERVAL": "1",
+    # All players of a test have one address.
+    "PLAYMESH_GUESTS_PER_HOUR": "0",
+    "PLAYMESH_LOGINS_PER_SECOND": "0",
 }
 
 

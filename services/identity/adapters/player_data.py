@@ -13,7 +13,6 @@ CALL_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
 """An erasure takes as long as its store; nobody waits for it but a loop and its own player."""
 
 _DONE, _MORE, _FOUND = 204, 202, 200
-_LARGEST_PAGE = 16 * 1024 * 1024
 
 
 class HttpPlayerData:
@@ -56,3 +55,31 @@ class HttpPlayerData:
             "identity", audience=service_audience(self.name), scope=scope
         )
         return {hdrs.AUTHORIZATION: f"Bearer {token}"}
+
+    async def _call(
+        self, method: str, path: str, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        try:
+            async with self._http.request(
+                method, self._url + path, headers=headers, allow_redirects=False
+            ) as response:
+                return response.status, await response.content.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise errors.Unavailable(
+                f"player_data cannot be reached: {type(error).__name__}"
+            ) from None
+
+
+def _cursor(page: bytes) -> str | None:
+    """Raises Unavailable where the page is none."""
+    try:
+        match strict_json.loads(page):
+            case {"cursor": str(cursor)}:
+                return cursor
+            case {"cursor": None}:
+                return None
+            case _:
+                pass
+    except ValueError:
+        pass
+    raise errors.Unavailable("player_data answered no page of an export")
