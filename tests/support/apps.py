@@ -25,7 +25,6 @@ from tests.support.clock import ManualClock
 from tests.support.issuer import ISSUER, Issuer
 from tests.support.servers import serving
 
-
 UNLIMITED = {"PLAYMESH_GUESTS_PER_HOUR": "0", "PLAYMESH_LOGINS_PER_SECOND": "0"}
 """All players of a test have one address."""
 

@@ -58,9 +58,7 @@ async def new_person(identity: RunningIdentity, device: str = "phone") -> Person
     return Person(identity, guest["user_id"], guest["guest_secret"], guest)
 
 
-async def operate(
-    identity: RunningIdentity, method: str, path: str, body: object = None
-) -> Answer:
+async def operate(identity: RunningIdentity, method: str, path: str, body: object = None) -> Answer:
     """As an operator, below /v1/admin."""
     headers = bearer(identity.service_token("identity:admin"))
     options = {} if body is None else {"json": body}
