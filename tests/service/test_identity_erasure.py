@@ -1,4 +1,4 @@
-"""Erasing a player everywhere, also where a service is away or a process dies; and exporting one."""
+"""Erasing a player everywhere, also where a service is away; and exporting one."""
 
 import asyncio
 import contextlib
@@ -335,7 +335,6 @@ class TestInactiveGuests:
         self,
         identity: RunningIdentity,
         player: Person,
-        tmp_path: Path,
         clock: ManualClock,
     ) -> None:
         clock.advance(3000 * DAY)
@@ -425,4 +424,3 @@ class TestGuestSecret:
         assert {answer.status for answer in answers} <= {200, 409}
         good = [(await player.try_to_log_in(secret=one)).status for one in told]
         assert good.count(201) == 1
-        assert good[-1] == 201 or len(told) > 1

@@ -89,11 +89,10 @@ class TestList:
         await player.refresh()
         assert await listed(player) == [player.session_id]
 
-    async def test_nobody_elses_sessions_are_in_it(
-        self, identity: RunningIdentity, player: Person
-    ) -> None:
-        stranger = await new_person(identity)
+    async def test_nobody_elses_sessions_are_in_it(self, identity: RunningIdentity) -> None:
+        player, stranger = await new_person(identity), await new_person(identity)
         assert await listed(stranger) == [stranger.session_id]
+        assert await listed(player) == [player.session_id]
 
 
 class TestEnd:
