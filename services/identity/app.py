@@ -74,6 +74,7 @@ _FIRST_KEY_POLL = 0.2
 _LIST_EVERY = 2.0
 """Seconds; with a verifier's 3 s and their time-outs, less than 10 in all."""
 _ERASE_EVERY = 10.0
+_CLOCK = SystemClock()
 _KEPT_AFTER_EXPIRY = timedelta(days=1)
 _MOST_AT_ONCE = 1000
 
@@ -220,14 +221,13 @@ def new_signer(settings: Settings, keys: KeyStores, clock: Clock) -> Signer:
     return Signer(keys.ring, keys.jwk_set, policy, clock)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
     check = StartCheck()
     async with (
         open_stores(settings.server, check) as stores,
         open_key_stores(settings.server, settings.caches, check) as keys,
         check.passing(),
     ):
-        clock = SystemClock()
         signer = new_signer(settings, keys, clock)
 
         def checked(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -251,9 +251,9 @@ async def run(settings: Settings) -> None:
             await serve(app, settings.server, ready=[check.not_ready, signer.not_ready])
 
 
-async def run_once(settings: Settings, *, erase_again: bool) -> None:
+async def run_once(settings: Settings, *, erase_again: bool, clock: Clock = _CLOCK) -> None:
     """Maintenance, for a CronJob or a scheduled task. Raises Unavailable: try again."""
-    check, clock = StartCheck(), SystemClock()
+    check = StartCheck()
     async with (
         open_stores(settings.server, check) as stores,
         open_key_stores(settings.server, settings.caches, check) as keys,

@@ -24,6 +24,7 @@ from shared.sqlite import Database
 from shared.start_check import StartCheck
 
 _LARGEST_BODY = 512 * 1024
+_CLOCK = SystemClock()
 
 
 @contextlib.asynccontextmanager
@@ -56,8 +57,8 @@ def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Appl
     return app
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
     check = StartCheck()
     async with open_records(settings.server, check) as store, check.passing():
-        app = create_app(settings, store, SystemClock())
+        app = create_app(settings, store, clock)
         await serve(app, settings.server, ready=[check.not_ready, app[JWKS_CLIENT].not_ready])

@@ -11,6 +11,7 @@ import jwt
 import pytest
 
 from tests.support.mesh import Mesh, Service
+from tests.support.operators import operator_token
 from tests.support.players import Player, Traffic, lost_promises
 
 
@@ -28,18 +29,6 @@ async def test_the_demo_plays_its_story_to_the_end(mesh: Mesh) -> None:
     for service in mesh.services:
         answered = [one for one in service.events if one["event"] == "request"]
         assert any(one["status"] < 300 for one in answered), service.name
-
-
-async def operator_token(mesh: Mesh, http: aiohttp.ClientSession) -> str:
-    clients = json.loads((mesh.data_dir / "secrets" / "service-clients.json").read_text())
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": "operator",
-        "client_secret": clients["clients"][0]["secrets"][0],
-        "resource": "playmesh:keyrotator",
-    }
-    async with http.post(f"{mesh.identity.url}/oauth2/token", data=form) as response:
-        return str((await response.json())["access_token"])
 
 
 def key_id(token: str) -> str:
@@ -60,7 +49,7 @@ async def active_key(mesh: Mesh, http: aiohttp.ClientSession, token: str) -> str
 async def test_no_request_fails_while_the_signing_key_is_rotated(
     mesh: Mesh, http: aiohttp.ClientSession
 ) -> None:
-    token = await operator_token(mesh, http)
+    token = await operator_token(mesh, http, "playmesh:keyrotator")
     old_key = await active_key(mesh, http, token)
     traffic = Traffic(mesh, http)
     async with traffic.running():
@@ -211,7 +200,7 @@ async def test_no_private_key_is_in_anything_that_the_mesh_says(
     mesh: Mesh, http: aiohttp.ClientSession
 ) -> None:
     """Keys that sign, wait, are revoked, and one that is damaged: in logs, answers and metrics."""
-    token = await operator_token(mesh, http)
+    token = await operator_token(mesh, http, "playmesh:keyrotator")
     bearer = {"Authorization": f"Bearer {token}"}
     ring_file = mesh.data_dir / "keys" / "ring.json"
     private = private_members(ring_file.read_bytes())

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -57,11 +58,25 @@ async def run(module: str, environ: Mapping[str, str], *arguments: str) -> Ended
     return Ended(process.returncode, output.decode(), errors.decode())
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
 class Service:
     """One process of the mesh. Its ports stay the same over restarts, its log is kept."""
 
-    def __init__(self, name: str, environ: Mapping[str, str], *, module: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        environ: Mapping[str, str],
+        *,
+        module: str | None = None,
+        own: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environ` may change between starts; `own` is of this service alone."""
         self.name = name
+        self._own = own or {}
         self._module = module or f"services.{name}"
         self.events: list[dict[str, Any]] = []
         self.port = 0
@@ -92,7 +107,7 @@ class Service:
             sys.executable,
             "-m",
             self._module,
-            env={**os.environ, **self._environ, **ports, **settings},  # noqa: TID251 - PATH and the like
+            env={**os.environ, **self._environ, **self._own, **ports, **settings},  # noqa: TID251 - PATH and the like
             stdout=asyncio.subprocess.PIPE,
         )
         self._reader = asyncio.create_task(self._read_log())
@@ -160,6 +175,9 @@ class Mesh:
         }
 
     async def start(self) -> None:
+        # Where identity finds player_data must be known before there is one.
+        self.player_data.port = free_port()
+        self._environ.setdefault("PLAYMESH_PLAYER_DATA_URL", self.player_data.url)
         await self.identity.start()
         # Only now is it known where the others find the keys.
         self._environ["PLAYMESH_JWKS_URL"] = f"{self.identity.url}/.well-known/jwks.json"

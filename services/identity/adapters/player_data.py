@@ -20,9 +20,7 @@ class HttpPlayerData:
 
     name = "player_data"
 
-    def __init__(
-        self, http: aiohttp.ClientSession, url: str, access_tokens: AccessTokens
-    ) -> None:
+    def __init__(self, http: aiohttp.ClientSession, url: str, access_tokens: AccessTokens) -> None:
         self._http = http
         self._url = url
         self._access_tokens = access_tokens
@@ -56,9 +54,7 @@ class HttpPlayerData:
         )
         return {hdrs.AUTHORIZATION: f"Bearer {token}"}
 
-    async def _call(
-        self, method: str, path: str, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
+    async def _call(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         try:
             async with self._http.request(
                 method, self._url + path, headers=headers, allow_redirects=False
