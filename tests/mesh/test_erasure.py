@@ -1,4 +1,4 @@
-"""An erasure that is killed at any of its steps is complete after the restart, in real processes."""
+"""An erasure that is killed at any of its steps is complete after the restart of the processes."""
 
 import asyncio
 import contextlib

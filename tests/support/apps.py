@@ -1,7 +1,7 @@
 """The services' real applications, one at a time, over a socket and under a manual clock."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,16 @@ class RunningIdentity(Running):
 
 @contextlib.asynccontextmanager
 async def identity(
-    data_dir: Path, clock: ManualClock, environ: Mapping[str, str] | None = None
+    data_dir: Path,
+    clock: ManualClock,
+    environ: Mapping[str, str] | None = None,
+    *,
+    around: Callable[[Stores], Stores] = lambda stores: stores,
 ) -> AsyncIterator[RunningIdentity]:
-    """Identity with a key ring that a real rotator has made in the same folder."""
+    """Identity with a key ring that a real rotator has made in the same folder.
+
+    `around` may put something between it and its stores.
+    """
     env = {
         "PLAYMESH_DATA_DIR": str(data_dir),
         "PLAYMESH_ISSUER": ISSUER,
@@ -82,8 +89,9 @@ async def identity(
     async with (
         open_rotator(KeyrotatorSettings.from_env(env), clock, StartCheck()) as (rotator, _),
         open_key_stores(settings.server, settings.caches, StartCheck()) as keys,
-        open_stores(settings.server, StartCheck()) as stores,
+        open_stores(settings.server, StartCheck()) as opened,
     ):
+        stores = around(opened)
         signer = new_signer(settings, keys, clock)
         await rotator.tick()
         await signer.refresh()
