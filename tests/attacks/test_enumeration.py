@@ -1,4 +1,4 @@
-"""Nobody finds out which accounts there are, or which are banned, without the right secret (G-03)."""
+"""Without the right secret nobody finds out which accounts there are or are banned (G-03)."""
 
 import statistics
 import time
