@@ -1,6 +1,7 @@
 """A game client's story against a running mesh: `make run` in one terminal, `make demo` here.
 
     new guest -> save -> read back -> refresh -> key rotation -> log in again
+        -> log another device out -> erase the account
 
 Every step is a call over HTTP and prints what came back. Exit code 0 when all of it held.
 """
@@ -17,6 +18,7 @@ from typing import Any
 import aiohttp
 
 _ROTATION_WITHIN = 60.0
+_OUT_WITHIN = 10.0
 
 
 class DemoFailed(Exception):
@@ -68,17 +70,27 @@ class GameClient:
         self.user_id, self.guest_secret = answer["user_id"], answer["guest_secret"]
         self._keep(answer)
 
-    async def log_in(self) -> None:
+    async def log_in(self, device: str = "demo") -> None:
         credential = {"user_id": self.user_id, "guest_secret": self.guest_secret}
-        self._keep(
-            await self._identity("/v1/sessions", {"provider": "guest", "credential": credential})
-        )
+        login = {"provider": "guest", "credential": credential, "device": {"name": device}}
+        self._keep(await self._identity("/v1/sessions", login))
 
     async def refresh(self) -> None:
         """After a lost answer the same token brings the same new one, for a minute."""
         self._keep(
             await self._identity("/v1/sessions/refresh", {"refresh_token": self.refresh_token})
         )
+
+    async def devices(self) -> dict[str, str]:
+        """Where the player is logged in: session ids by the name of the device."""
+        answer = await self._own("GET", "/v1/sessions")
+        return {one["device"]: one["session_id"] for one in answer["sessions"]}
+
+    async def log_out(self, session_id: str) -> None:
+        await self._own("DELETE", f"/v1/sessions/{session_id}")
+
+    async def erase(self) -> None:
+        await self._own("DELETE", "/v1/account")
 
     async def save(self, key: str, value: object, *, version: int | None) -> dict[str, Any]:
         """`version` None creates. A 412 carries the record as it is now, to merge with."""
@@ -94,6 +106,12 @@ class GameClient:
     async def _identity(self, path: str, body: object) -> dict[str, Any]:
         async with self.http.post(f"{self.mesh.identity}{path}", json=body) as response:
             return await _answer(response)
+
+    async def _own(self, method: str, path: str) -> dict[str, Any]:
+        url = f"{self.mesh.identity}{path}"
+        bearer = {"Authorization": f"Bearer {self.access_token}"}
+        async with self.http.request(method, url, headers=bearer) as response:
+            return await _answer(response) if response.status != 204 else {}  # noqa: PLR2004 - HTTP
 
     async def _record(
         self,
@@ -189,6 +207,39 @@ async def story(mesh: Mesh, http: aiohttp.ClientSession) -> None:
     await player.log_in()
     promise((await player.load("slot1"))["version"] == saved["version"], "the save is still there")
     tell(f"user {player.user_id} is back, and so is slot1")
+
+    step("Log another device out")
+    stolen = GameClient(mesh, http, player.user_id, player.guest_secret)
+    await stolen.log_in("lost phone")
+    await stolen.load("slot1")
+    devices = await player.devices()
+    tell(f"logged in on: {', '.join(sorted(devices))}")
+    await player.log_out(devices["lost phone"])
+    tell(f"its access token is refused after {await until_out(stolen):.1f} s, by every service")
+
+    step("Erase the account")
+    await player.erase()
+    try:
+        await player.log_in()
+    except aiohttp.ClientResponseError as error:
+        promise(error.status == 401, "nobody logs in to an erased account")  # noqa: PLR2004 - HTTP
+    else:
+        raise DemoFailed("an erased player logged in")
+    tell("gone, here and at player_data")
+
+
+async def until_out(player: GameClient) -> float:
+    """Seconds until a token that has not expired is refused."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while loop.time() < started + _OUT_WITHIN:
+        try:
+            await player.load("slot1")
+        except aiohttp.ClientResponseError as error:
+            promise(error.status == 401, "a token of an ended session is refused")  # noqa: PLR2004 - HTTP
+            return loop.time() - started
+        await asyncio.sleep(0.2)
+    raise DemoFailed(f"still let in after {_OUT_WITHIN:.0f} s")
 
 
 async def refused_save(player: GameClient) -> str:
