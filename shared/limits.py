@@ -43,7 +43,7 @@ class Limiter:
         self._interval = 1 / limit.per_second if limit.per_second else 0.0
         self._bucket = limit.burst * self._interval
         # Floats: a sum of intervals may be a little more than a bucket. It is not accumulated.
-        self._slack = self._interval / 1000
+        self._slack = min(self._interval, 1.0) / 1000
         self._full_at: OrderedDict[bytes, float] = OrderedDict()
 
     def take(self, key: str) -> None:
@@ -65,8 +65,8 @@ class Limiter:
         if len(self._full_at) > self._most_keys:
             self._full_at.popitem(last=False)
         if refused:
-            # Half of the slack is left for the sums that decide after the wait.
-            raise errors.TooManyRequests(retry_after=max(1, math.ceil(wait - self._slack / 2)))
+            # With half of the slack 6.0000001 is 6; the other half is left for whoever has waited.
+            raise errors.TooManyRequests(retry_after=math.ceil(wait - self._slack / 2))
 
 
 def _kept(key: str) -> bytes:

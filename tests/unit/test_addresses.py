@@ -28,6 +28,7 @@ GARBAGE = [
     "203.0.113.7/32",
     "203.0.113.7 203.0.113.8",
     "203.0.113.7\r\n 203.0.113.8",
+    "\N{NO-BREAK SPACE}203.0.113.7",
     "\N{ARABIC-INDIC DIGIT ONE}.1.1.1",
     "3405803783",
     "[203.0.113.7",
@@ -122,6 +123,7 @@ def test_where_an_entry_is_no_address_the_one_to_its_right_counts(garbage: str) 
     assert address_of(PEER, [garbage], 1) == PEER
     assert address_of(PEER, [f"192.0.2.99,{garbage}"], 1) == PEER
     assert address_of(PEER, [garbage, INNER], 2) == INNER
+    assert address_of(PEER, ["192.0.2.99", garbage, INNER], 2) == INNER
     assert address_of(PEER, [f"192.0.2.99,{garbage},{INNER}"], 3) == INNER
 
 

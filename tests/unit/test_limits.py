@@ -107,6 +107,17 @@ def test_the_wait_is_in_whole_seconds_and_not_longer_than_need_be(
     assert refused(limiter) == retry_after
 
 
+@given(uptime=st.floats(0, 1e8), interval=st.sampled_from([1, 6, 60, 180, 3600]))
+def test_the_wait_is_exact_at_any_uptime(uptime: float, interval: int) -> None:
+    clock = ManualClock()
+    clock.advance(uptime)
+    limiter = limiter_of(clock, burst=10, interval=interval)
+    assert use_up(limiter) == 10
+    assert refused(limiter) == interval
+    clock.advance(interval)
+    limiter.take("somebody")
+
+
 def test_the_wait_is_at_least_a_second(clock: ManualClock) -> None:
     limiter = limiter_of(clock, burst=10, interval=0.01)
     use_up(limiter)
@@ -169,6 +180,7 @@ def test_in_any_window_there_is_no_more_than_a_burst_and_the_rate(
     interval=st.one_of(st.sampled_from(INTERVALS), st.floats(0.001, 5000)),
     pauses=st.lists(st.floats(0, 5000), max_size=20),
 )
+@example(burst=1, interval=2.0015, pauses=[0, 0])
 def test_after_the_wait_it_goes_through(burst: int, interval: float, pauses: list[float]) -> None:
     clock = ManualClock()
     limiter = limiter_of(clock, burst=burst, interval=interval)
