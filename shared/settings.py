@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shared.env import Env
 from shared.http.client import is_tamper_proof
+from shared.limits import RateLimit
 
 _SECOND = timedelta(seconds=1)
 _HOUR = timedelta(hours=1)
@@ -122,4 +123,27 @@ class CacheSettings:
             key_refresh=env.duration(
                 "KEY_REFRESH", timedelta(seconds=60), minimum=_SECOND, maximum=_HOUR
             ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """How often one address may log in and make guests; `trusted_proxy_hops` is whose word counts.
+
+    That many proxies stand before us on every way in, and each appends to X-Forwarded-For.
+    """
+
+    trusted_proxy_hops: int
+    logins: RateLimit
+    guests: RateLimit
+
+    @classmethod
+    def read(cls, env: Env) -> "LimitSettings":
+        logins = env.integer("LOGINS_PER_SECOND", 10, minimum=0, maximum=10_000)
+        guests = env.integer("GUESTS_PER_HOUR", 20, minimum=0, maximum=1_000_000)
+        return cls(
+            trusted_proxy_hops=env.integer("TRUSTED_PROXY_HOPS", 0, minimum=0, maximum=8),
+            # Behind one address of a carrier there are many players, who come in waves.
+            logins=RateLimit(burst=10 * logins, per_second=logins),
+            guests=RateLimit(burst=guests, per_second=guests / _HOUR.total_seconds()),
         )

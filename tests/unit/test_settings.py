@@ -8,7 +8,15 @@ import pytest
 
 from services.keyrotator.settings import Settings as KeyrotatorSettings
 from shared.env import Env, SettingsError
-from shared.settings import AwsSettings, CacheSettings, ServerSettings, TrustSettings
+from shared.limits import Limiter, RateLimit
+from shared.settings import (
+    AwsSettings,
+    CacheSettings,
+    LimitSettings,
+    ServerSettings,
+    TrustSettings,
+)
+from tests.support.clock import ManualClock
 
 Read = Callable[[Env], object]
 
@@ -48,6 +56,14 @@ def test_without_a_variable_keys_are_cached_for_a_minute() -> None:
     assert CacheSettings.read(environment()) == CacheSettings(
         jwks_max_age=timedelta(minutes=1),
         key_refresh=timedelta(minutes=1),
+    )
+
+
+def test_without_a_variable_an_address_may_log_in_ten_times_a_second() -> None:
+    assert LimitSettings.read(environment()) == LimitSettings(
+        trusted_proxy_hops=0,
+        logins=RateLimit(burst=100, per_second=10),
+        guests=RateLimit(burst=20, per_second=20 / 3600),
     )
 
 
@@ -99,6 +115,25 @@ def test_every_variable_of_caches_is_read() -> None:
     )
 
 
+def test_every_variable_of_limits_is_read() -> None:
+    env = environment(TRUSTED_PROXY_HOPS="2", LOGINS_PER_SECOND="50", GUESTS_PER_HOUR="7200")
+    assert LimitSettings.read(env) == LimitSettings(
+        trusted_proxy_hops=2,
+        logins=RateLimit(burst=500, per_second=50),
+        guests=RateLimit(burst=7200, per_second=2),
+    )
+
+
+def test_a_limit_of_zero_is_none(clock: ManualClock) -> None:
+    env = environment(LOGINS_PER_SECOND="0", GUESTS_PER_HOUR="0")
+    limits = LimitSettings.read(env)
+    env.check()
+    for limit in (limits.logins, limits.guests):
+        limiter = Limiter(limit, clock)
+        for _ in range(1000):
+            limiter.take("somebody")
+
+
 def test_the_jwk_set_is_expected_at_the_issuer_s_well_known_place() -> None:
     trust = TrustSettings.read(environment(ISSUER="https://example.com/id/"))
     assert trust.jwks_url == "https://example.com/id/.well-known/jwks.json"
@@ -138,6 +173,11 @@ def test_an_issuer_is_only_a_name_and_may_be_http() -> None:
         (TrustSettings.read, "JWKS_TTL", "2h"),
         (CacheSettings.read, "JWKS_MAX_AGE", "0"),
         (CacheSettings.read, "KEY_REFRESH", "1d"),
+        (LimitSettings.read, "TRUSTED_PROXY_HOPS", "9"),
+        (LimitSettings.read, "TRUSTED_PROXY_HOPS", "-1"),
+        (LimitSettings.read, "LOGINS_PER_SECOND", "0.5"),
+        (LimitSettings.read, "LOGINS_PER_SECOND", "10001"),
+        (LimitSettings.read, "GUESTS_PER_HOUR", "1000001"),
     ],
 )
 def test_a_value_out_of_bounds_is_a_fault_of_its_variable(

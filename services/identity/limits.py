@@ -1,0 +1,57 @@
+"""How often somebody may try to get in."""
+
+from prometheus_client import Counter
+
+from shared import errors
+from shared.clock import Clock
+from shared.limits import Limiter, RateLimit
+
+# OWASP ASVS 5.0, 6.1.1, asks for a limit that locks nobody out. The figures are ours: ten typing
+# errors, and from then on no more than a person types.
+_FAILURES = RateLimit(burst=10, per_second=1 / 6)
+
+_LIMITED = Counter("playmesh_limited", "Requests beyond a limit.", ("limit",))
+for _limit in ("logins", "guests", "failures"):
+    _LIMITED.labels(_limit)
+
+
+class LoginLimits:
+    """Limits by address, which come first, and by account, which come last.
+
+    The law: a right secret is never refused for failures, whoever failed before and from wherever.
+    So nothing here can be asked about an account before its credential has been checked; `failed`
+    comes after that, and only where it did not hold. Who guesses is kept out by the length of the
+    secrets and by the limit of their address; the one of the account slows down clients that are
+    stuck, and shows guessing in a metric.
+
+    An address is a name as of `shared.http.addresses`. Each process counts for itself.
+    """
+
+    def __init__(self, *, logins: RateLimit, guests: RateLimit, clock: Clock) -> None:
+        self._logins = Limiter(logins, clock)
+        self._guests = Limiter(guests, clock)
+        self._failures = Limiter(_FAILURES, clock)
+
+    def attempt(self, address: str) -> None:
+        """A login, before anything is looked at. Raises TooManyRequests."""
+        _take(self._logins, address, "logins")
+
+    def creation(self, address: str) -> None:
+        """A new guest, before it is made. Raises TooManyRequests."""
+        _take(self._guests, address, "guests")
+
+    def failed(self, account: str) -> None:
+        """A credential that did not hold, after it was checked, for an account that may not exist.
+
+        Raises TooManyRequests, which then is the answer, in place of InvalidCredential. It is the
+        same for an account that there is and one that there is not; any text will do.
+        """
+        _take(self._failures, account, "failures")
+
+
+def _take(limiter: Limiter, key: str, limit: str) -> None:
+    try:
+        limiter.take(key)
+    except errors.TooManyRequests:
+        _LIMITED.labels(limit).inc()
+        raise
