@@ -108,7 +108,7 @@ async def measure(endpoint: str) -> None:
         await show("the same again: session", refresh(sessions, session.key, counter=1))
         await refresh(sessions, session.key, counter=2)
         await show("a reuse: session", reuse(sessions, session.key))
-        player = Account(new_id(), now, None)
+        player = Account(new_id(), now, None, seen_at=now)
         linked = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
         for when in ("first", "again"):
             await show(

@@ -26,6 +26,7 @@ TABLES = (
     identity.ACCOUNTS,
     identity.IDEMPOTENCY,
     identity.IDENTITIES,
+    identity.IDENTITY_BANS,
     identity.SESSIONS,
     player_data.RECORDS,
     player_data.RECORD_VERSIONS,

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,17 @@ _OPERATIONS = ("o0", "o1", "o2", "o3")
 NONE: Mapping[str, Any] = {"NULL": True}
 _PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 _PAUSES = (0.02, 0.05, 0.1, 0.2)
-"""Between the attempts of a transaction, in seconds."""
-_NOBODY = {"S": {"S": "playmesh:start-check"}, "B": {"B": b"playmesh:start-check"}}
-"""No key, by its type: ids are hexadecimal, digests are 32 bytes, and other keys have a `#`."""
+"""Between the attempts of a transaction or a batch, in seconds."""
+_LARGEST_BATCH = 25
+"""Items that DynamoDB takes in one."""
+_NOBODY: Mapping[str, Mapping[str, Any]] = {
+    "S": {"S": "playmesh:start-check"},
+    "B": {"B": b"playmesh:start-check"},
+    "N": {"N": "-1"},
+}
+"""No key, by its type: ids are hexadecimal, digests are 32 bytes, other keys have a `#`, and
+numbers count from 0."""
+_WAIT_FOR_INDEX = 1.0
 _NOT_YET_HERE = " AND ".join(f"#{name} <> :operation" for name in _OPERATIONS)
 
 
@@ -61,13 +69,19 @@ def shift(*names: str) -> list[str]:
 class TableDefinition:
     """`schema` as CreateTable takes it; `name` comes after an installation's prefix.
 
-    `operations` are what a service does with its items, and its role must allow.
+    `operations` are what a service does with its items, and its role must allow. It queries the
+    indexes as well.
     """
 
     name: str
     schema: Mapping[str, Any]
     ttl_attribute: str | None = None
     operations: Sequence[str] = ("get_item", "put_item", "update_item")
+
+    @property
+    def indexes(self) -> Sequence[Mapping[str, Any]]:
+        found: Sequence[Mapping[str, Any]] = self.schema.get("GlobalSecondaryIndexes", ())
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +101,12 @@ class ConditionFailed(Exception):
 
 
 class Table:
-    """Raises Unavailable in bad weather. Reads see every acknowledged write."""
+    """Raises Unavailable in bad weather. Reads see every acknowledged write, but for `latest`."""
 
     def __init__(self, client: Client, prefix: str, definition: TableDefinition) -> None:
         self._client = client
         self.name = prefix + definition.name
-        self._key_names = [key["AttributeName"] for key in definition.schema["KeySchema"]]
+        self._key_names = _key_names(definition.schema["KeySchema"])
 
     async def get(self, key: Item) -> Item | None:
         answer = await self._call("get_item", Key=key, ConsistentRead=True)
@@ -169,29 +183,112 @@ class Table:
             return Applied(failed.item, later)
         return Applied(answer["Attributes"], 0)
 
+    async def delete(self, seen: Item) -> None:
+        """Delete an item that was read, unless it was written since.
+
+        Where it was, the deletion counts as done before: so nobody's later write is lost when it
+        is sent again.
+        """
+        condition = f"#{_OPERATIONS[0]} = :seen"
+        with contextlib.suppress(ConditionFailed):
+            await self._call(
+                "delete_item",
+                Key={name: seen[name] for name in self._key_names},
+                ConditionExpression=condition,
+                ExpressionAttributeNames=_names(condition),
+                ExpressionAttributeValues={":seen": seen[_OPERATIONS[0]]},
+            )
+
+    async def delete_many(self, items: Sequence[Item]) -> None:
+        """Delete the items of these keys, which must never come back. Twice is as once."""
+        keys = [{name: item[name] for name in self._key_names} for item in items]
+        for first in range(0, len(keys), _LARGEST_BATCH):
+            batch = keys[first : first + _LARGEST_BATCH]
+            await self._write_batch([{"DeleteRequest": {"Key": key}} for key in batch])
+
     async def query(
-        self, condition: str, values: Item, *, where: str, limit: int, start: Item | None
+        self,
+        condition: str,
+        values: Item,
+        *,
+        where: str = "",
+        limit: int | None = None,
+        start: Item | None = None,
     ) -> tuple[list[Item], Item | None]:
         """Of `limit` items in the order of their keys those that `where` holds for.
 
         Also the key to start after next time, None at the end. There may be more than none has.
         """
-        start_key = {"ExclusiveStartKey": start} if start else {}
-        answer = await self._call(
-            "query",
-            KeyConditionExpression=condition,
-            FilterExpression=where,
-            ExpressionAttributeNames=_names(condition, where),
-            ExpressionAttributeValues=values,
-            Limit=limit,
-            ConsistentRead=True,
-            **start_key,
+        return await self._read(
+            "query", where, values, start, limit, condition, ConsistentRead=True
         )
+
+    async def scan(
+        self, where: str, values: Item, *, start: Item | None = None
+    ) -> tuple[list[Item], Item | None]:
+        """Of a page of all items, in no order, those that `where` holds for; as `query`."""
+        return await self._read("scan", where, values, start, ConsistentRead=True)
+
+    async def latest(
+        self, index: str, condition: str, values: Item, *, limit: int
+    ) -> Sequence[Item]:
+        """The last items of an index, from the end on. It is a little behind the writes."""
+        found: list[Item] = []
+        start: Item | None = None
+        while True:
+            items, start = await self._read(
+                "query",
+                "",
+                values,
+                start,
+                limit - len(found),
+                condition,
+                IndexName=index,
+                ScanIndexForward=False,
+            )
+            found += items
+            if start is None or len(found) == limit:
+                return found
+
+    async def _read(
+        self,
+        operation: str,
+        where: str,
+        values: Item,
+        start: Item | None,
+        limit: int | None = None,
+        condition: str = "",
+        **parameters: object,
+    ) -> tuple[list[Item], Item | None]:
+        optional = {
+            "KeyConditionExpression": condition,
+            "FilterExpression": where,
+            "ExpressionAttributeNames": _names(condition, where),
+            "ExpressionAttributeValues": values,
+            "Limit": limit,
+            "ExclusiveStartKey": start,
+        }
+        given = {name: value for name, value in optional.items() if value}
+        answer = await self._call(operation, **given, **parameters)
         return answer["Items"], answer.get("LastEvaluatedKey")
 
+    async def _write_batch(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        """DynamoDB may do a part of a batch, and answers the others."""
+        for pause in (*_PAUSES, None):
+            answer = await self._send("batch_write_item", RequestItems={self.name: requests})
+            requests = answer["UnprocessedItems"].get(self.name, ())
+            if not requests:
+                return
+            if pause:
+                await asyncio.sleep(pause * ids.jitter(0.5))
+        raise errors.Unavailable("the store has too much to do at the moment")
+
     async def _call(self, operation: str, **parameters: object) -> Mapping[str, Any]:
+        return await self._send(operation, TableName=self.name, **parameters)
+
+    async def _send(self, operation: str, **parameters: object) -> Mapping[str, Any]:
         try:
-            return await call(getattr(self._client, operation), TableName=self.name, **parameters)
+            return await call(getattr(self._client, operation), **parameters)
         except AwsError as error:
             if error.kind is errors.VersionConflict:
                 raise ConditionFailed(error.response.get("Item")) from None
@@ -234,24 +331,54 @@ async def create_all(client: Client, items: Sequence[tuple[Table, Item]]) -> Non
             raise ConditionFailed(in_the_way[0]) from None
 
 
+async def every(
+    read: Callable[[Item | None], Awaitable[tuple[list[Item], Item | None]]],
+) -> AsyncIterator[Item]:
+    """The items of all pages of a `query` or `scan`, which is handed where to start."""
+    start: Item | None = None
+    while True:
+        items, start = await read(start)
+        for item in items:
+            yield item
+        if start is None:
+            return
+
+
 def probes(client: Client, prefix: str, *definitions: TableDefinition) -> list[Probe]:
-    """That the tables are there and what is done with them is allowed."""
-    return [
-        probe(
-            client,
-            operation,
-            f"table {prefix}{definition.name}",
-            passes=["ConditionalCheckFailedException"],
-            TableName=prefix + definition.name,
-            **_in_vain(operation, definition),
-        )
-        for definition in definitions
-        for operation in definition.operations
-    ]
+    """That the tables and indexes are there and what is done with them is allowed."""
+    found: list[Probe] = []
+    for definition in definitions:
+        name = prefix + definition.name
+        found += [
+            probe(
+                client,
+                operation,
+                f"table {name}",
+                passes=["ConditionalCheckFailedException"],
+                **_in_vain(operation, name, definition),
+            )
+            for operation in definition.operations
+        ]
+        found += [
+            probe(
+                client,
+                "query",
+                f"index {index['IndexName']} of table {name}",
+                passes=["ResourceNotFoundException"],  # the table, which its own probes tell
+                TableName=name,
+                IndexName=index["IndexName"],
+                **_query_in_vain(definition, index["KeySchema"]),
+            )
+            for index in definition.indexes
+        ]
+    return found
 
 
 async def create_table(client: Client, prefix: str, definition: TableDefinition) -> None:
-    """Create the table where it does not exist, and wait until it can be used."""
+    """Create the table where it does not exist, and its indexes; wait until it can be used.
+
+    A new index of a table with many items takes its time.
+    """
     name = prefix + definition.name
     try:
         await call(client.create_table, TableName=name, **definition.schema)
@@ -259,6 +386,8 @@ async def create_table(client: Client, prefix: str, definition: TableDefinition)
         if error.kind is not errors.AlreadyExists:
             raise
     await client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
+    for index in definition.indexes:
+        await _create_index(client, name, definition, index)
     if definition.ttl_attribute is None:
         return
     answer = await call(client.describe_time_to_live, TableName=name)
@@ -270,31 +399,80 @@ async def create_table(client: Client, prefix: str, definition: TableDefinition)
         )
 
 
-def _in_vain(operation: str, definition: TableDefinition) -> Mapping[str, Any]:
-    """Parameters that find nothing and change nothing."""
-    types = {
-        each["AttributeName"]: each["AttributeType"]
-        for each in definition.schema["AttributeDefinitions"]
+async def _create_index(
+    client: Client, table: str, definition: TableDefinition, index: Mapping[str, Any]
+) -> None:
+    status = await _index_status(client, table, index["IndexName"])
+    if status is None:
+        keys = _key_names(definition.schema["KeySchema"]) + _key_names(index["KeySchema"])
+        attributes = definition.schema["AttributeDefinitions"]
+        await call(
+            client.update_table,
+            TableName=table,
+            AttributeDefinitions=[each for each in attributes if each["AttributeName"] in keys],
+            GlobalSecondaryIndexUpdates=[{"Create": index}],
+        )
+    while True:
+        if await _index_status(client, table, index["IndexName"]) == "ACTIVE":
+            return
+        await asyncio.sleep(_WAIT_FOR_INDEX)
+
+
+async def _index_status(client: Client, table: str, index: str) -> str | None:
+    """None where there is no such index."""
+    described = await call(client.describe_table, TableName=table)
+    found: Mapping[str, str] = {
+        each["IndexName"]: each["IndexStatus"]
+        for each in described["Table"].get("GlobalSecondaryIndexes", ())
     }
-    names = [each["AttributeName"] for each in definition.schema["KeySchema"]]
-    key = {name: _NOBODY[types[name]] for name in names}
-    partition_key = names[0]
+    return found.get(index)
+
+
+def _in_vain(operation: str, table: str, definition: TableDefinition) -> Mapping[str, Any]:
+    """Parameters that find nothing and change nothing."""
+    key = _nobody(definition, definition.schema["KeySchema"])
+    if operation == "batch_write_item":
+        return {"RequestItems": {table: [{"DeleteRequest": {"Key": key}}]}}
+    if operation == "scan":  # which cannot look for nobody
+        return {"TableName": table, "Limit": 1, "Select": "COUNT"}
     if operation == "query":
-        condition = f"#{partition_key} = :key"
-        return {
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": _names(condition),
-            "ExpressionAttributeValues": {":key": key[partition_key]},
-            "Limit": 1,
-        }
+        found = _query_in_vain(definition, definition.schema["KeySchema"])
+        return {"TableName": table, **found}
     if operation == "get_item":
-        return {"Key": key}
-    condition = f"attribute_exists(#{partition_key})"
+        return {"TableName": table, "Key": key}
+    condition = f"attribute_exists(#{next(iter(key))})"
     return {
+        "TableName": table,
         "Item" if operation == "put_item" else "Key": key,
         "ConditionExpression": condition,
         "ExpressionAttributeNames": _names(condition),
     }
+
+
+def _query_in_vain(
+    definition: TableDefinition, key_schema: Sequence[Mapping[str, str]]
+) -> Mapping[str, Any]:
+    (name, value), *_ = _nobody(definition, key_schema).items()
+    condition = f"#{name} = :key"
+    return {
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeNames": _names(condition),
+        "ExpressionAttributeValues": {":key": value},
+        "Limit": 1,
+    }
+
+
+def _nobody(definition: TableDefinition, key_schema: Sequence[Mapping[str, str]]) -> Item:
+    """A key of the table or of an index, the partition key first."""
+    types = {
+        each["AttributeName"]: each["AttributeType"]
+        for each in definition.schema["AttributeDefinitions"]
+    }
+    return {name: _NOBODY[types[name]] for name in _key_names(key_schema)}
+
+
+def _key_names(key_schema: Sequence[Mapping[str, str]]) -> list[str]:
+    return [each["AttributeName"] for each in key_schema]
 
 
 def _in_the_way(error: AwsError) -> list[Item]:

@@ -211,6 +211,13 @@ class Session:
             return Outcome.REUSED
         return Outcome.REPLAYED if self.replays < MOST_REPLAYS else Outcome.REPLAYED_TOO_OFTEN
 
+    def refusal(self, outcome: Outcome) -> errors.PlaymeshError | None:
+        """What to raise for an outcome; None where a token is given."""
+        if outcome is Outcome.REFUSED and self.ended_reason is not None:
+            return errors.SessionEnded(self.ended_reason)
+        refusal = REFUSALS.get(outcome)
+        return refusal() if refusal else None
+
     def advanced(self, *, now: datetime, idle_expires_at: datetime) -> "Session":
         return replace(
             self,

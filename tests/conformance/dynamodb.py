@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -11,22 +12,29 @@ from services.identity.adapters.dynamodb import (
     ACCOUNTS,
     IDEMPOTENCY,
     IDENTITIES,
+    IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
     DynamoIdempotencyStore,
+    DynamoIdentityBanStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
+from services.identity.models import Ban, Mark, SessionKey
 from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore
+from shared import errors
 from shared.aws import Client
-from shared.clock import to_seconds
+from shared.clock import from_millis, to_seconds
 from shared.dynamodb import binary, number, string
-from tests.conformance.accounts import AccountStoreContract
+from shared.ids import new_id
+from tests.conformance import accounts, sessions
+from tests.conformance.accounts import CREATED, DAY, AccountStoreContract, account
 from tests.conformance.idempotency import FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
+from tests.conformance.identity_bans import BAN, FOR_A_WEEK, UNTIL, IdentityBanStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.records_model import RecordStoreMachine
-from tests.conformance.sessions import ALICE, SessionStoreContract, redeem, start
+from tests.conformance.sessions import ALICE, SESSION, SessionStoreContract, redeem, start
 from tests.support.aws import EventuallyConsistent, client, new_tables
 
 TABLES = (RECORDS, RECORD_VERSIONS)
@@ -44,8 +52,64 @@ class OnDynamo:
 
 class DynamoAccountStoreTests(OnDynamo, AccountStoreContract):
     @pytest.fixture
-    async def store(self, dynamodb: Client) -> DynamoAccountStore:
-        return DynamoAccountStore(dynamodb, await new_tables(dynamodb, ACCOUNTS))
+    async def prefix(self, dynamodb: Client) -> str:
+        return await new_tables(dynamodb, ACCOUNTS)
+
+    @pytest.fixture
+    def store(self, dynamodb: Client, prefix: str) -> DynamoAccountStore:
+        return DynamoAccountStore(dynamodb, prefix)
+
+    async def test_an_account_from_before_there_were_revisions_has_the_first(
+        self, dynamodb: Client, prefix: str, store: DynamoAccountStore
+    ) -> None:
+        await dynamodb.put_item(
+            TableName=f"{prefix}accounts",
+            Item={"user_id": string(accounts.ALICE), "created_at": number(1000)},
+        )
+        created_at = from_millis(1000)
+        expected = account(created_at=created_at, seen_at=created_at, digest=None)
+        assert await store.get(accounts.ALICE) == expected
+        assert [one async for one in store.inactive_guests(CREATED)] == [expected]
+        assert [one async for one in store.inactive_guests(created_at)] == []
+        with pytest.raises(errors.VersionConflict):
+            await store.replace(replace(expected, revision=2))
+        assert await store.replace(expected) == replace(expected, revision=2)
+        assert await store.get(accounts.ALICE) == replace(expected, revision=2)
+
+    async def test_a_walk_over_many_pages_meets_each_account_once(
+        self, store: DynamoAccountStore
+    ) -> None:
+        """Of what DynamoDB has read, it answers at most 1 MB at a time."""
+        ban = Ban("x" * 300_000, CREATED)
+        wanted = [replace(account(new_id()), bans=(ban,)) for _ in range(8)]
+        for one in wanted:
+            await store.create(one)
+        found = [one async for one in store.inactive_guests(CREATED + 2 * DAY)]
+        assert sorted(one.user_id for one in found) == sorted(one.user_id for one in wanted)
+        since = await store.marked_since(Mark.BANNED, CREATED, limit=7)
+        assert len({one.user_id for one in since}) == 7
+
+
+class DynamoIdentityBanStoreTests(OnDynamo, IdentityBanStoreContract):
+    @pytest.fixture
+    async def prefix(self, dynamodb: Client) -> str:
+        return await new_tables(dynamodb, IDENTITY_BANS)
+
+    @pytest.fixture
+    def store(self, dynamodb: Client, prefix: str) -> DynamoIdentityBanStore:
+        return DynamoIdentityBanStore(dynamodb, prefix)
+
+    async def test_a_ban_tells_dynamodb_when_to_delete_it(
+        self, dynamodb: Client, prefix: str, store: DynamoIdentityBanStore
+    ) -> None:
+        name = f"{prefix}identity-bans"
+        for ban, expires_at in ((FOR_A_WEEK, number(to_seconds(UNTIL))), (BAN, None)):
+            await store.put(ban)
+            key = {"identity": string(f"{ban.provider}#{ban.external_id}")}
+            answer = await dynamodb.get_item(TableName=name, Key=key, ConsistentRead=True)
+            assert answer["Item"].get("expires_at") == expires_at
+        ttl = (await dynamodb.describe_time_to_live(TableName=name))["TimeToLiveDescription"]
+        assert ttl == {"AttributeName": "expires_at", "TimeToLiveStatus": "ENABLED"}
 
 
 class DynamoIdentityStoreTests(OnDynamo, IdentityStoreContract):
@@ -103,6 +167,36 @@ class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
         )
         assert await store.get(session.key) == session
         assert [(await redeem(store)).session.replays for _ in range(2)] == [1, 2]
+
+    async def test_what_has_expired_is_left_to_dynamodb(self, store: DynamoSessionStore) -> None:
+        await store.create(SESSION)
+        assert await store.delete_expired(SESSION.absolute_expires_at + DAY, limit=10) == 0
+        assert await store.get(SESSION.key) == SESSION
+
+    async def test_all_sessions_of_many_pages_are_listed_and_removed(
+        self, store: DynamoSessionStore
+    ) -> None:
+        """Of what DynamoDB has read, it answers at most 1 MB at a time."""
+        many = [
+            replace(SESSION, key=SessionKey(ALICE, new_id()), device="x" * 100_000)
+            for _ in range(30)
+        ]
+        for one in many:
+            await store.create(one)
+        assert {one.key for one in await store.list(ALICE)} == {one.key for one in many}
+        await store.delete_all(ALICE)
+        assert await store.list(ALICE) == []
+
+    async def test_the_ends_of_many_sessions_are_spread_over_the_index(
+        self, dynamodb: Client, prefix: str, store: DynamoSessionStore
+    ) -> None:
+        for _ in range(64):
+            one = replace(SESSION, key=SessionKey(ALICE, new_id()))
+            await store.create(one)
+            await store.end(one.key, now=sessions.LATER, reason="signed_out")
+        items = await dynamodb.scan(TableName=f"{prefix}sessions", ConsistentRead=True)
+        shards = {item["ended_shard"]["N"] for item in items["Items"]}
+        assert shards == {str(number) for number in range(8)}
 
 
 class DynamoRecordStoreTests(OnDynamo, RecordStoreContract):

@@ -23,7 +23,7 @@ def identity(
 
 async def log_in(store: IdentityStore, linked: LinkedIdentity) -> Account:
     """A first login: the new account."""
-    account = Account(linked.user_id, created_at=LINKED, guest_secret_digest=None)
+    account = Account(linked.user_id, created_at=LINKED, seen_at=LINKED, guest_secret_digest=None)
     await store.create_account(account, linked)
     return account
 
@@ -68,7 +68,7 @@ class IdentityStoreContract:
     async def test_its_account_comes_back_as_it_was(
         self, store: IdentityStore, accounts: AccountStore, digest: bytes | None
     ) -> None:
-        account = Account(ALICE, created_at=LINKED, guest_secret_digest=digest)
+        account = Account(ALICE, created_at=LINKED, seen_at=LINKED, guest_secret_digest=digest)
         await store.create_account(account, identity())
         assert await accounts.get(ALICE) == account
 
@@ -84,7 +84,7 @@ class IdentityStoreContract:
     async def test_a_taken_user_id_changes_nothing_and_no_identity_appears(
         self, store: IdentityStore, accounts: AccountStore
     ) -> None:
-        guest = Account(ALICE, created_at=LINKED, guest_secret_digest=b"guest" * 8)
+        guest = Account(ALICE, created_at=LINKED, seen_at=LINKED, guest_secret_digest=b"guest" * 8)
         await accounts.create(guest)
         with pytest.raises(errors.AlreadyExists):
             await log_in(store, identity(ALICE))

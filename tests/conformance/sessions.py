@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 from services.identity.models import MOST_REPLAYS, Outcome, Redeemed, Session, SessionKey
 from services.identity.ports import SessionStore
 from shared import errors
+from shared.ids import new_id
+from tests.support.lagging import eventually
 
 ALICE = "a" * 32
 BOB = "b" * 32
@@ -238,7 +241,7 @@ class SessionStoreContract:
         await start(store, 4)
         await _reuse(store, counter=1, now=LATER)
         ended = await store.get(SESSION.key)
-        await _refused(store, counter=counter, now=LATER + SECOND)
+        await _refused_as_ended(store, "refresh_reused", counter=counter, now=LATER + SECOND)
         assert await store.get(SESSION.key) == ended
 
     async def test_reuse_ends_no_other_session_of_the_player(self, store: SessionStore) -> None:
@@ -262,13 +265,14 @@ class SessionStoreContract:
         await _refused(store, counter=1, now=LATER)
         assert await store.get(SESSION.key) is None
 
+    @pytest.mark.parametrize("now", [LATER, LATER + timedelta(days=99)], ids=["soon", "expired"])
     @pytest.mark.parametrize("counter", [1, 2, 3, 4])
-    async def test_a_token_of_an_ended_session_is_refused_and_changes_nothing(
-        self, store: SessionStore, counter: int
+    async def test_a_token_of_an_ended_session_is_told_why_and_changes_nothing(
+        self, store: SessionStore, counter: int, now: datetime
     ) -> None:
         ended = replace(ENDED, counter=3)
         await store.create(ended)
-        await _refused(store, counter=counter, now=LATER)
+        await _refused_as_ended(store, "signed_out", counter=counter, now=now)
         assert await store.get(SESSION.key) == ended
 
     @pytest.mark.parametrize("counter", [1, 2, 3], ids=["older", "predecessor", "current"])
@@ -284,6 +288,145 @@ class SessionStoreContract:
         await store.create(session)
         await _refused(store, counter=counter, now=reached + late)
         assert await store.get(session.key) == session
+
+    # The end.
+
+    async def test_a_session_that_is_ended_is_answered_as_it_is_since_then(
+        self, store: SessionStore
+    ) -> None:
+        current = await start(store, 2)
+        ended = replace(current, ended_at=LATER + SECOND, ended_reason="signed_out")
+        assert await _end(store, LATER + SECOND) == ended
+        assert await store.get(SESSION.key) == ended
+
+    @pytest.mark.parametrize("counter", [1, 2, 3], ids=["predecessor", "current", "next"])
+    async def test_after_the_end_no_token_is_good_and_it_is_told_why(
+        self, store: SessionStore, counter: int
+    ) -> None:
+        await start(store, 2)
+        ended = await _end(store, LATER)
+        await _refused_as_ended(store, "signed_out", counter=counter, now=LATER)
+        assert await store.get(SESSION.key) == ended
+
+    async def test_a_session_that_has_ended_before_stays_as_it_was(
+        self, store: SessionStore
+    ) -> None:
+        await store.create(ENDED)
+        again = await store.end(SESSION.key, now=LATER, reason="ended_by_operator")
+        assert again == ENDED
+        assert await store.get(SESSION.key) == ENDED
+
+    async def test_a_session_that_has_expired_can_be_ended(self, store: SessionStore) -> None:
+        await store.create(SESSION)
+        now = SESSION.absolute_expires_at + SECOND
+        ended = replace(SESSION, ended_at=now, ended_reason="signed_out")
+        assert await _end(store, now) == ended
+        await _refused_as_ended(store, "signed_out", counter=1, now=now)
+
+    async def test_the_end_of_an_unknown_session_is_none_and_makes_none(
+        self, store: SessionStore
+    ) -> None:
+        assert await _end(store, LATER) is None
+        assert await store.get(SESSION.key) is None
+        assert await store.list(ALICE) == []
+
+    async def test_the_end_leaves_other_sessions_alone(self, store: SessionStore) -> None:
+        others = [_session(ALICE), replace(SESSION, key=SessionKey(BOB, SESSION.key.session_id))]
+        for one in (SESSION, *others):
+            await store.create(one)
+        await _end(store, LATER)
+        assert [await store.get(one.key) for one in others] == others
+
+    # All of a player.
+
+    async def test_the_list_has_all_of_a_player_also_what_is_over_and_of_nobody_else(
+        self, store: SessionStore
+    ) -> None:
+        expired = replace(_session(ALICE), idle_expires_at=START, absolute_expires_at=START)
+        own = [SESSION, _ended(1, user_id=ALICE), expired]
+        for one in (*own, _session(BOB)):
+            await store.create(one)
+        assert _by_key(await store.list(ALICE)) == _by_key(own)
+
+    async def test_the_list_of_nobody_is_empty(self, store: SessionStore) -> None:
+        await store.create(_session(BOB))
+        assert await store.list(ALICE) == []
+
+    async def test_the_list_sees_every_change(self, store: SessionStore) -> None:
+        current = await start(store, 2)
+        assert await store.list(ALICE) == [current]
+        assert await store.list(ALICE) == [await store.get(SESSION.key)]
+        ended = await _end(store, LATER)
+        assert await store.list(ALICE) == [ended]
+
+    async def test_all_sessions_of_a_player_can_be_removed_however_many(
+        self, store: SessionStore
+    ) -> None:
+        other = _session(BOB)
+        await store.create(other)
+        await create_all(store, [_session(ALICE) for _ in range(60)])
+        await store.create(_ended(1, user_id=ALICE))
+        await store.delete_all(ALICE)
+        assert await store.list(ALICE) == []
+        assert await store.get(other.key) == other
+
+    async def test_removing_the_sessions_of_nobody_changes_nothing(
+        self, store: SessionStore
+    ) -> None:
+        await store.create(SESSION)
+        await store.delete_all(BOB)
+        assert await store.list(ALICE) == [SESSION]
+
+    async def test_what_was_removed_does_not_come_back(self, store: SessionStore) -> None:
+        await store.create(SESSION)
+        await store.delete_all(ALICE)
+        await _refused(store, counter=1, now=LATER)
+        assert await _end(store, LATER) is None
+        assert await store.list(ALICE) == []
+
+    # Those that were ended lately.
+
+    async def test_what_was_ended_is_found_latest_first_from_a_moment_on(
+        self, store: SessionStore
+    ) -> None:
+        ended = [_ended(number) for number in range(12)]
+        await create_all(store, [*ended, SESSION])
+        latest_first = ended[::-1]
+        for number in (0, 1, 7, 11, 12):
+            since = START + number * SECOND
+            await eventually(partial(_lately, store, since), latest_first[: 12 - number])
+
+    async def test_at_most_the_limit_is_found_and_those_are_the_latest(
+        self, store: SessionStore
+    ) -> None:
+        ended = [_ended(number) for number in range(12)]
+        await create_all(store, ended)
+        for limit in (1, 5, 12, 13):
+            latest = ended[::-1][:limit]
+            await eventually(partial(_lately, store, START, limit=limit), latest)
+
+    async def test_whoever_ends_a_session_it_is_found(self, store: SessionStore) -> None:
+        """Its creator, who logs out, or a token that is used again."""
+        created, out, reused = _ended(1), _session(ALICE), _session(BOB)
+        await store.create(created)
+        await store.create(out)
+        await start(store, 3, reused)
+        await store.end(out.key, now=LATER, reason="signed_out")
+        with pytest.raises(errors.RefreshTokenReused):
+            await redeem(store, counter=1, now=LATER + SECOND, session=reused)
+        expected = [await store.get(one.key) for one in (reused, out, created)]
+        await eventually(partial(_lately, store, START), expected)
+
+    async def test_an_end_is_found_from_its_own_millisecond_on(self, store: SessionStore) -> None:
+        await start(store, 2)
+        ended = await _end(store, LATER)
+        await eventually(partial(_lately, store, LATER), [ended])
+        assert await _lately(store, LATER + MILLISECOND) == []
+
+    async def test_what_was_removed_is_not_found_either(self, store: SessionStore) -> None:
+        await store.create(_ended(1, user_id=ALICE))
+        await store.delete_all(ALICE)
+        await eventually(partial(_lately, store, START), [])
 
     # Many at once.
 
@@ -301,7 +444,61 @@ class SessionStoreContract:
             *(redeem(store, now=LATER + GRACE + SECOND) for _ in range(50)), return_exceptions=True
         )
         outcomes = Counter(type(answer) for answer in answers)
-        assert outcomes == {errors.RefreshTokenReused: 1, errors.InvalidRefreshToken: 49}
+        assert outcomes == {errors.RefreshTokenReused: 1, errors.SessionEnded: 49}
+
+    async def test_of_many_refreshes_after_the_end_none_succeeds(self, store: SessionStore) -> None:
+        await store.create(SESSION)
+        await _end(store, LATER)
+        assert await refresh_often(store, 100) == {"SessionEnded": 100}
+
+    async def test_of_50_that_end_a_session_all_are_answered_the_same(
+        self, store: SessionStore
+    ) -> None:
+        await store.create(SESSION)
+        answers = await asyncio.gather(
+            *(
+                store.end(SESSION.key, now=LATER + number * SECOND, reason=str(number))
+                for number in range(50)
+            )
+        )
+        assert answers == [await store.get(SESSION.key)] * 50
+
+
+async def refresh_often(store: SessionStore, times: int) -> Counter[str]:
+    """Present the first token of SESSION, all at once. What came of it."""
+    answers = await asyncio.gather(*(redeem(store) for _ in range(times)), return_exceptions=True)
+    return Counter(type(answer).__name__ for answer in answers)
+
+
+async def create_all(store: SessionStore, sessions: Sequence[Session]) -> None:
+    for one in sessions:
+        await store.create(one)
+
+
+async def _end(store: SessionStore, now: datetime) -> Session | None:
+    return await store.end(SESSION.key, now=now, reason="signed_out")
+
+
+async def _lately(
+    store: SessionStore, since: datetime, *, limit: int = 100
+) -> list[Session | None]:
+    return list(await store.ended_since(since, limit=limit))
+
+
+def _session(user_id: str) -> Session:
+    return replace(SESSION, key=SessionKey(user_id, new_id()))
+
+
+def _ended(number: int, user_id: str = BOB) -> Session:
+    """One that was ended `number` seconds after START."""
+    ended_at = START + number * SECOND
+    return replace(_session(user_id), ended_at=ended_at, ended_reason="signed_out")
+
+
+def _by_key(sessions: Sequence[Session]) -> dict[SessionKey, Session]:
+    found = {one.key: one for one in sessions}
+    assert len(found) == len(sessions)
+    return found
 
 
 async def _reuse(store: SessionStore, *, counter: int, now: datetime) -> None:
@@ -313,6 +510,14 @@ async def _refused(store: SessionStore, *, counter: int, now: datetime) -> None:
     with pytest.raises(errors.InvalidRefreshToken) as refused:
         await redeem(store, counter=counter, now=now)
     assert type(refused.value) is errors.InvalidRefreshToken
+
+
+async def _refused_as_ended(
+    store: SessionStore, reason: str, *, counter: int, now: datetime
+) -> None:
+    with pytest.raises(errors.SessionEnded) as refused:
+        await redeem(store, counter=counter, now=now)
+    assert refused.value.reason == reason
 
 
 async def _is_over(store: SessionStore) -> bool:

@@ -12,6 +12,7 @@ from infra.aws_setup import TABLES
 from services.identity.adapters.dynamodb import (
     DynamoAccountStore,
     DynamoIdempotencyStore,
+    DynamoIdentityBanStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
@@ -30,6 +31,7 @@ from shared.start_check import StartCheck
 from tests.conformance.accounts import AccountStoreContract
 from tests.conformance.idempotency import IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
+from tests.conformance.identity_bans import IdentityBanStoreContract
 from tests.conformance.key_stores import KeyRingStoreContract, PublicDocumentStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.sessions import SessionStoreContract
@@ -80,6 +82,12 @@ class TestAwsIdentityStore(IdentityStoreContract):
     @pytest.fixture
     def accounts(self, dynamodb: Client, table_prefix: str) -> DynamoAccountStore:
         return DynamoAccountStore(dynamodb, table_prefix)
+
+
+class TestAwsIdentityBanStore(IdentityBanStoreContract):
+    @pytest.fixture
+    def store(self, dynamodb: Client, table_prefix: str) -> DynamoIdentityBanStore:
+        return DynamoIdentityBanStore(dynamodb, table_prefix)
 
 
 class TestAwsSessionStore(SessionStoreContract):

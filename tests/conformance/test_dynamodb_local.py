@@ -24,6 +24,10 @@ class TestDynamoDBLocalIdentityStore(dynamodb.DynamoIdentityStoreTests):
     pass
 
 
+class TestDynamoDBLocalIdentityBanStore(dynamodb.DynamoIdentityBanStoreTests):
+    pass
+
+
 class TestDynamoDBLocalIdempotencyStore(dynamodb.DynamoIdempotencyStoreTests):
     pass
 

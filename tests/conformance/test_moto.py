@@ -19,6 +19,10 @@ class TestMotoIdentityStore(dynamodb.DynamoIdentityStoreTests):
     pass
 
 
+class TestMotoIdentityBanStore(dynamodb.DynamoIdentityBanStoreTests):
+    pass
+
+
 class TestMotoIdempotencyStore(dynamodb.DynamoIdempotencyStoreTests):
     pass
 

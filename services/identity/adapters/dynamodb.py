@@ -1,16 +1,22 @@
 """identity's stores in DynamoDB, moments as milliseconds."""
 
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from services.identity.adapters import bans
 from services.identity.models import (
     MOST_REPLAYS,
     REFRESH_REUSED,
-    REFUSALS,
     Account,
+    Erasure,
     IdempotencyRecord,
+    IdentityBan,
     LinkedIdentity,
+    Mark,
     Outcome,
     Redeemed,
     Session,
@@ -26,21 +32,39 @@ from shared.dynamodb import (
     TableDefinition,
     binary,
     create_all,
+    every,
     number,
     string,
 )
 
 _LOOKS = 4
 """At a session: for one caller it goes from current to replayed, to reused, to refused."""
+_SHARDS = 8
+"""Partitions of the index of ended sessions, so that a storm of ends has no hot one."""
 
+# Only items that have both attributes of an index's key are in it: few.
 ACCOUNTS = TableDefinition(
     name="accounts",
     schema={
         "KeySchema": [{"AttributeName": "user_id", "KeyType": "HASH"}],
-        "AttributeDefinitions": [{"AttributeName": "user_id", "AttributeType": "S"}],
+        "AttributeDefinitions": [
+            {"AttributeName": "user_id", "AttributeType": "S"},
+            {"AttributeName": "mark", "AttributeType": "S"},
+            {"AttributeName": "marked_at", "AttributeType": "N"},
+        ],
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": "by-mark",
+                "KeySchema": [
+                    {"AttributeName": "mark", "KeyType": "HASH"},
+                    {"AttributeName": "marked_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
         "BillingMode": "PAY_PER_REQUEST",
     },
-    operations=("get_item", "put_item"),
+    operations=("get_item", "put_item", "update_item", "scan"),
 )
 
 IDENTITIES = TableDefinition(
@@ -63,11 +87,35 @@ SESSIONS = TableDefinition(
         "AttributeDefinitions": [
             {"AttributeName": "user_id", "AttributeType": "S"},
             {"AttributeName": "session_id", "AttributeType": "S"},
+            {"AttributeName": "ended_shard", "AttributeType": "N"},
+            {"AttributeName": "ended_at", "AttributeType": "N"},
+        ],
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": "by-end",
+                "KeySchema": [
+                    {"AttributeName": "ended_shard", "KeyType": "HASH"},
+                    {"AttributeName": "ended_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
         ],
         "BillingMode": "PAY_PER_REQUEST",
     },
+    operations=("get_item", "put_item", "update_item", "query", "batch_write_item"),
     # DynamoDB deletes days late; until then the limits of the session speak.
     ttl_attribute="expires_at",
+)
+
+IDENTITY_BANS = TableDefinition(
+    name="identity-bans",
+    schema={
+        "KeySchema": [{"AttributeName": "identity", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "identity", "AttributeType": "S"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    },
+    ttl_attribute="expires_at",
+    operations=("get_item", "update_item", "delete_item"),
 )
 
 IDEMPOTENCY = TableDefinition(
@@ -95,13 +143,57 @@ class DynamoAccountStore:
 
     async def get(self, user_id: str) -> Account | None:
         item = await self._table.get({"user_id": string(user_id)})
-        if item is None:
-            return None
-        return Account(
-            user_id=user_id,
-            created_at=_moment(item, "created_at"),
-            guest_secret_digest=item.get("guest_secret_digest", {}).get("B"),
+        return _account(item) if item else None
+
+    async def replace(self, account: Account) -> Account:
+        following = replace(account, revision=account.revision + 1)
+        attributes = dict(_account_item(following))
+        key = {"user_id": attributes.pop("user_id")}
+        del attributes["created_at"]
+        # Until it is changed for the first time, an account from before there were revisions has
+        # none: it counts as 1.
+        unchanged = "#revision = :before"
+        if account.revision == 1:
+            unchanged = (
+                f"attribute_exists(#user_id) AND (attribute_not_exists(#revision) OR {unchanged})"
+            )
+        try:
+            applied = await self._table.update(
+                key,
+                assignments=[f"#{name} = :{name}" for name in attributes],
+                remove=", ".join(f"#{name}" for name in _OPTIONAL if name not in attributes),
+                condition=unchanged,
+                values={
+                    **{f":{name}": value for name, value in attributes.items()},
+                    ":before": number(account.revision),
+                },
+            )
+        except ConditionFailed:
+            raise errors.VersionConflict("the account has changed meanwhile") from None
+        # As this change left it: where its reply was lost, others may have followed.
+        return replace(following, created_at=_moment(applied.item, "created_at"))
+
+    async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
+        items = await self._table.latest(
+            "by-mark",
+            "#mark = :mark AND #marked_at >= :moment",
+            {":mark": string(mark.value), ":moment": number(to_millis(moment))},
+            limit=limit,
         )
+        return [_account(item) for item in items]
+
+    async def inactive_guests(self, before: datetime) -> AsyncIterator[Account]:
+        where = "#seen_at < :before OR (attribute_not_exists(#seen_at) AND #created_at < :before)"
+        values = {":before": number(to_millis(before))}
+        async for item in every(lambda start: self._table.scan(where, values, start=start)):
+            account = _account(item)
+            if account.scope == "guest" and not account.is_gone:
+                yield account
+
+    async def tombstones(self) -> AsyncIterator[Account]:
+        where = "attribute_exists(#erased_at)"
+        async for item in every(lambda start: self._table.scan(where, {}, start=start)):
+            yield _account(item)
 
 
 class DynamoIdentityStore:
@@ -153,6 +245,7 @@ class DynamoSessionStore:
             item["device"] = string(session.device)
         if session.ended_at is not None:
             item["ended_at"] = number(to_millis(session.ended_at))
+            item["ended_shard"] = _shard(session.key)
         if session.ended_reason is not None:
             item["ended_reason"] = string(session.ended_reason)
         try:
@@ -177,15 +270,16 @@ class DynamoSessionStore:
         # condition that fails answers the session, which tells what to try instead.
         outcome = Outcome.ADVANCED
         for _ in range(_LOOKS):
-            change = _change(outcome, counter, now=now, idle_expires_at=idle_expires_at)
+            change = _change(key, outcome, counter, now=now, idle_expires_at=idle_expires_at)
             try:
                 applied = await self._table.update(_key(key), **change)
             except ConditionFailed as failed:
                 if failed.item is None:
                     raise errors.InvalidRefreshToken from None
-                outcome = _session(failed.item).outcome(counter, now=now, grace=grace)
-                if outcome in (Outcome.REFUSED, Outcome.REPLAYED_TOO_OFTEN):
-                    raise REFUSALS[outcome] from None
+                session = _session(failed.item)
+                outcome = session.outcome(counter, now=now, grace=grace)
+                if outcome is not Outcome.REUSED and (refusal := session.refusal(outcome)):
+                    raise refusal from None
                 continue
             if outcome is Outcome.REUSED:
                 raise errors.RefreshTokenReused
@@ -199,6 +293,74 @@ class DynamoSessionStore:
                 )
             return Redeemed(outcome, session)
         raise errors.Unavailable("the session changes all the time")
+
+    async def end(self, key: SessionKey, *, now: datetime, reason: str) -> Session | None:
+        try:
+            applied = await self._table.update(
+                _key(key), **_end(key, "attribute_exists(#user_id)", {}, now=now, reason=reason)
+            )
+        except ConditionFailed as failed:
+            return _session(failed.item) if failed.item else None
+        return _session(applied.item)  # from its end on nothing of it changes
+
+    async def list(self, user_id: str) -> Sequence[Session]:
+        return [_session(item) async for item in self._items(user_id)]
+
+    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[Session]:
+        shards = await asyncio.gather(
+            *(
+                self._table.latest(
+                    "by-end",
+                    "#ended_shard = :shard AND #ended_at >= :moment",
+                    {":shard": number(shard), ":moment": number(to_millis(moment))},
+                    limit=limit,
+                )
+                for shard in range(_SHARDS)
+            )
+        )
+        items = [item for shard in shards for item in shard]
+        items.sort(key=lambda item: _moment(item, "ended_at"), reverse=True)
+        return [_session(item) for item in items[:limit]]
+
+    async def delete_all(self, user_id: str) -> None:
+        await self._table.delete_many([item async for item in self._items(user_id)])
+
+    async def delete_expired(self, before: datetime, *, limit: int) -> int:
+        """DynamoDB does it."""
+        del before, limit
+        return 0
+
+    def _items(self, user_id: str) -> AsyncIterator[Item]:
+        values = {":user_id": string(user_id)}
+        return every(lambda start: self._table.query("#user_id = :user_id", values, start=start))
+
+
+class DynamoIdentityBanStore:
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._table = Table(client, prefix, IDENTITY_BANS)
+
+    async def find(self, provider: str, external_id: str) -> IdentityBan | None:
+        item = await self._table.get(_identity_key(provider, external_id))
+        if item is None:
+            return None
+        return IdentityBan(provider, external_id, bans.read(item["ban"]["S"])[0])
+
+    async def put(self, ban: IdentityBan) -> None:
+        until = ban.ban.until
+        await self._table.update(
+            _identity_key(ban.provider, ban.external_id),
+            assignments=["#ban = :ban", *(["#expires_at = :expires_at"] if until else [])],
+            remove="" if until else "#expires_at",
+            values={
+                ":ban": string(bans.render([ban.ban])),
+                **({":expires_at": number(to_seconds(until))} if until else {}),
+            },
+        )
+
+    async def delete(self, provider: str, external_id: str) -> None:
+        item = await self._table.get(_identity_key(provider, external_id))
+        if item is not None:
+            await self._table.delete(item)
 
 
 class DynamoIdempotencyStore:
@@ -231,14 +393,57 @@ class DynamoIdempotencyStore:
         return _idempotency_record(applied.item)
 
 
+_OPTIONAL = (
+    "guest_secret_digest",
+    "erasing_since",
+    "tokens_expire_at",
+    "erased_at",
+    "mark",
+    "marked_at",
+)
+"""Attributes that not every account has."""
+
+
 def _account_item(account: Account) -> Item:
     item = {
         "user_id": string(account.user_id),
         "created_at": number(to_millis(account.created_at)),
+        "seen_at": number(to_millis(account.seen_at)),
+        "bans": string(bans.render(account.bans)),
+        "revision": number(account.revision),
     }
     if account.guest_secret_digest is not None:
         item["guest_secret_digest"] = binary(account.guest_secret_digest)
+    if account.erasure is not None:
+        item["erasing_since"] = number(to_millis(account.erasure.requested_at))
+        item["tokens_expire_at"] = number(to_millis(account.erasure.tokens_expire_at))
+    if account.erased_at is not None:
+        item["erased_at"] = number(to_millis(account.erased_at))
+    if account.marked is not None:
+        mark, moment = account.marked
+        item["mark"] = string(mark.value)
+        item["marked_at"] = number(to_millis(moment))
     return item
+
+
+def _account(item: Item) -> Account:
+    """Also one from before it was seen, banned or erased."""
+    created_at = _moment(item, "created_at")
+    erasing = "erasing_since" in item
+    return Account(
+        user_id=item["user_id"]["S"],
+        created_at=created_at,
+        guest_secret_digest=item.get("guest_secret_digest", {}).get("B"),
+        seen_at=_moment(item, "seen_at") if "seen_at" in item else created_at,
+        bans=bans.read(item["bans"]["S"]) if "bans" in item else (),
+        erasure=(
+            Erasure(_moment(item, "erasing_since"), _moment(item, "tokens_expire_at"))
+            if erasing
+            else None
+        ),
+        erased_at=_moment(item, "erased_at") if "erased_at" in item else None,
+        revision=int(item["revision"]["N"]) if "revision" in item else 1,
+    )
 
 
 def _identity_key(provider: str, external_id: str) -> dict[str, Any]:
@@ -264,8 +469,28 @@ def _session(item: Item) -> Session:
     )
 
 
+def _shard(key: SessionKey) -> Mapping[str, Any]:
+    return number(zlib.crc32(key.session_id.encode()) % _SHARDS)
+
+
+def _end(
+    key: SessionKey, condition: str, values: Item, *, now: datetime, reason: str
+) -> dict[str, Any]:
+    """The change that ends a session which has not ended, on a further condition."""
+    return {
+        "assignments": ["#ended_at = :now", "#ended_shard = :shard", "#ended_reason = :reason"],
+        "condition": f"{condition} AND attribute_not_exists(#ended_at)",
+        "values": {
+            **values,
+            ":now": number(to_millis(now)),
+            ":shard": _shard(key),
+            ":reason": string(reason),
+        },
+    }
+
+
 def _change(
-    outcome: Outcome, counter: int, *, now: datetime, idle_expires_at: datetime
+    key: SessionKey, outcome: Outcome, counter: int, *, now: datetime, idle_expires_at: datetime
 ) -> dict[str, Any]:
     """What `outcome` does to a session, on the condition that it is still what becomes of it.
 
@@ -301,16 +526,9 @@ def _change(
                 ":one": number(1),
             },
         }
-    return {
-        "assignments": ["#ended_at = :now", "#ended_reason = :reason"],
-        # Of a token that was used too late nothing that others do makes anything else.
-        "condition": "#counter > :counter AND attribute_not_exists(#ended_at)",
-        "values": {
-            ":counter": number(counter),
-            ":now": number(to_millis(now)),
-            ":reason": string(REFRESH_REUSED),
-        },
-    }
+    # Of a token that was used too late nothing that others do makes anything else.
+    used = {":counter": number(counter)}
+    return _end(key, "#counter > :counter", used, now=now, reason=REFRESH_REUSED)
 
 
 def _idempotency_record(item: Item) -> IdempotencyRecord:

@@ -1,14 +1,20 @@
 """identity's stores in one SQLite database."""
 
 import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
+from services.identity.adapters import bans
 from services.identity.models import (
     REFRESH_REUSED,
-    REFUSALS,
     Account,
+    Erasure,
     IdempotencyRecord,
+    IdentityBan,
     LinkedIdentity,
+    Mark,
     Outcome,
     Redeemed,
     Session,
@@ -60,7 +66,38 @@ MIGRATIONS = (
     """,
     "CREATE INDEX idempotency_by_expiry ON idempotency (expires_at)",
     "ALTER TABLE sessions ADD COLUMN replays INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE accounts ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0",
+    "UPDATE accounts SET seen_at = created_at",
+    "ALTER TABLE accounts ADD COLUMN bans TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE accounts ADD COLUMN erasing_since INTEGER",
+    "ALTER TABLE accounts ADD COLUMN tokens_expire_at INTEGER",
+    "ALTER TABLE accounts ADD COLUMN erased_at INTEGER",
+    "ALTER TABLE accounts ADD COLUMN revision INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE accounts ADD COLUMN mark TEXT",
+    "ALTER TABLE accounts ADD COLUMN marked_at INTEGER",
+    "CREATE INDEX accounts_by_mark ON accounts (mark, marked_at) WHERE mark IS NOT NULL",
+    "CREATE INDEX accounts_by_seen ON accounts (seen_at) WHERE erased_at IS NULL",
+    "CREATE INDEX accounts_by_erasure ON accounts (erased_at) WHERE erased_at IS NOT NULL",
+    "CREATE INDEX sessions_by_end ON sessions (ended_at) WHERE ended_at IS NOT NULL",
+    """
+    CREATE INDEX sessions_by_expiry
+    ON sessions (min(idle_expires_at, absolute_expires_at))
+    """,
+    """
+    CREATE TABLE identity_bans (
+        provider TEXT NOT NULL,
+        external_id TEXT NOT NULL,
+        ban TEXT NOT NULL,
+        PRIMARY KEY (provider, external_id)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
+
+_PAGE = 200
+_BEFORE_ALL = -(2**63)
+
+_ACCOUNT = """user_id, created_at, guest_secret_digest, seen_at, bans, erasing_since,
+    tokens_expire_at, erased_at, revision"""
 
 _SESSION = """user_id, session_id, device, counter, created_at, refreshed_at,
     idle_expires_at, absolute_expires_at, replays, ended_at, ended_reason"""
@@ -82,10 +119,75 @@ class SqliteAccountStore:
     async def get(self, user_id: str) -> Account | None:
         def select(connection: sqlite3.Connection) -> Account | None:
             row = connection.execute(
-                "SELECT user_id, created_at, guest_secret_digest FROM accounts WHERE user_id = ?",
+                f"SELECT {_ACCOUNT} FROM accounts WHERE user_id = ?",  # noqa: S608 - a constant
                 (user_id,),
             ).fetchone()
-            return Account(row[0], from_millis(row[1]), row[2]) if row else None
+            return _account(row) if row else None
+
+        return await self._database.read(select)
+
+    async def replace(self, account: Account) -> Account:
+        following = replace(account, revision=account.revision + 1)
+
+        def update(connection: sqlite3.Connection) -> Account | None:
+            row = connection.execute(
+                """
+                UPDATE accounts
+                SET guest_secret_digest = :guest_secret_digest, seen_at = :seen_at, bans = :bans,
+                    erasing_since = :erasing_since, tokens_expire_at = :tokens_expire_at,
+                    erased_at = :erased_at, revision = :revision,
+                    mark = :mark, marked_at = :marked_at
+                WHERE user_id = :user_id AND revision = :revision - 1
+                RETURNING created_at
+                """,
+                _account_columns(following),
+            ).fetchone()
+            return replace(following, created_at=from_millis(row[0])) if row else None
+
+        stored = await self._database.write(update)
+        if stored is None:
+            raise errors.VersionConflict("the account has changed meanwhile")
+        return stored
+
+    async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
+        return await self._accounts(
+            "WHERE mark = ? AND marked_at >= ? ORDER BY marked_at DESC LIMIT ?",
+            (mark.value, to_millis(moment), limit),
+        )
+
+    async def inactive_guests(self, before: datetime) -> AsyncIterator[Account]:
+        where, parameters = "erased_at IS NULL AND seen_at < ?", (to_millis(before),)
+        async for account in self._walk("seen_at", where, parameters):
+            if account.scope == "guest" and not account.is_gone:
+                yield account
+
+    def tombstones(self) -> AsyncIterator[Account]:
+        return self._walk("erased_at", "erased_at IS NOT NULL", ())
+
+    async def _walk(
+        self, column: str, where: str, parameters: Sequence[int]
+    ) -> AsyncIterator[Account]:
+        """In the order of a column, page by page: between two pages others get their turn."""
+        place: tuple[int, str] = (_BEFORE_ALL, "")
+        while True:
+            accounts = await self._accounts(
+                f"WHERE {where} AND ({column}, user_id) > (?, ?)"
+                f" ORDER BY {column}, user_id LIMIT {_PAGE}",
+                (*parameters, *place),
+            )
+            for account in accounts:
+                yield account
+            if len(accounts) < _PAGE:
+                return
+            place = _account_columns(accounts[-1])[column], accounts[-1].user_id
+
+    async def _accounts(self, which: str, parameters: Sequence[str | int]) -> list[Account]:
+        def select(connection: sqlite3.Connection) -> list[Account]:
+            rows = connection.execute(
+                f"SELECT {_ACCOUNT} FROM accounts {which}",  # noqa: S608 - constants of this class
+                parameters,
+            )
+            return [_account(row) for row in rows]
 
         return await self._database.read(select)
 
@@ -141,7 +243,7 @@ class SqliteSessionStore:
                     VALUES (:user_id, :session_id, :device, :counter, :created_at, :refreshed_at,
                         :idle_expires_at, :absolute_expires_at, :replays, :ended_at, :ended_reason)
                     """,  # noqa: S608 - a constant
-                    _columns(session),
+                    _session_columns(session),
                 )
             except sqlite3.IntegrityError:
                 raise errors.AlreadyExists("the session id is taken") from None
@@ -173,24 +275,98 @@ class SqliteSessionStore:
                 session = session.ended(now=now, reason=REFRESH_REUSED)
             else:
                 return Redeemed(outcome, session)
-            connection.execute(
-                """
-                UPDATE sessions
-                SET counter = :counter, refreshed_at = :refreshed_at,
-                    idle_expires_at = :idle_expires_at, replays = :replays,
-                    ended_at = :ended_at, ended_reason = :ended_reason
-                WHERE user_id = :user_id AND session_id = :session_id
-                """,
-                _columns(session),
-            )
+            _update_session(connection, session)
             return Redeemed(outcome, session)
 
         redeemed = await self._database.write(redeem)
         if redeemed is None:
             raise errors.InvalidRefreshToken
-        if redeemed.outcome in REFUSALS:  # not before the end of a session is on the disk
-            raise REFUSALS[redeemed.outcome]
+        if refusal := redeemed.session.refusal(redeemed.outcome):
+            raise refusal  # not before the end of a session is on the disk
         return redeemed
+
+    async def end(self, key: SessionKey, *, now: datetime, reason: str) -> Session | None:
+        def end(connection: sqlite3.Connection) -> Session | None:
+            session = _find_session(connection, key)
+            if session is not None:
+                session = session.ended(now=now, reason=reason)
+                _update_session(connection, session)
+            return session
+
+        return await self._database.write(end)
+
+    async def list(self, user_id: str) -> Sequence[Session]:
+        return await self._sessions("WHERE user_id = ?", (user_id,))
+
+    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[Session]:
+        return await self._sessions(
+            "WHERE ended_at >= ? ORDER BY ended_at DESC LIMIT ?", (to_millis(moment), limit)
+        )
+
+    async def delete_all(self, user_id: str) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM sessions WHERE user_id = ?", (user_id,))
+
+        await self._database.write(delete)
+
+    async def delete_expired(self, before: datetime, *, limit: int) -> int:
+        def delete(connection: sqlite3.Connection) -> int:
+            return connection.execute(
+                """
+                DELETE FROM sessions WHERE (user_id, session_id) IN (
+                    SELECT user_id, session_id FROM sessions
+                    WHERE min(idle_expires_at, absolute_expires_at) < ?
+                    ORDER BY min(idle_expires_at, absolute_expires_at) LIMIT ?
+                )
+                """,
+                (to_millis(before), limit),
+            ).rowcount
+
+        return await self._database.write(delete)
+
+    async def _sessions(self, which: str, parameters: Sequence[str | int]) -> Sequence[Session]:
+        def select(connection: sqlite3.Connection) -> Sequence[Session]:
+            rows = connection.execute(
+                f"SELECT {_SESSION} FROM sessions {which}",  # noqa: S608 - constants of this class
+                parameters,
+            )
+            return [_session(row) for row in rows]
+
+        return await self._database.read(select)
+
+
+class SqliteIdentityBanStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, provider: str, external_id: str) -> IdentityBan | None:
+        def select(connection: sqlite3.Connection) -> IdentityBan | None:
+            row = connection.execute(
+                "SELECT ban FROM identity_bans WHERE provider = ? AND external_id = ?",
+                (provider, external_id),
+            ).fetchone()
+            return IdentityBan(provider, external_id, bans.read(row[0])[0]) if row else None
+
+        return await self._database.read(select)
+
+    async def put(self, ban: IdentityBan) -> None:
+        def put(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO identity_bans (provider, external_id, ban)"
+                " VALUES (?, ?, ?)",
+                (ban.provider, ban.external_id, bans.render([ban.ban])),
+            )
+
+        await self._database.write(put)
+
+    async def delete(self, provider: str, external_id: str) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM identity_bans WHERE provider = ? AND external_id = ?",
+                (provider, external_id),
+            )
+
+        await self._database.write(delete)
 
 
 class SqliteIdempotencyStore:
@@ -238,9 +414,47 @@ class SqliteIdempotencyStore:
 
 
 def _insert_account(connection: sqlite3.Connection, account: Account) -> None:
+    columns = _account_columns(account)
     connection.execute(
-        "INSERT INTO accounts (user_id, created_at, guest_secret_digest) VALUES (?, ?, ?)",
-        (account.user_id, to_millis(account.created_at), account.guest_secret_digest),
+        f"INSERT INTO accounts ({', '.join(columns)})"  # noqa: S608 - constants
+        f" VALUES ({', '.join(f':{name}' for name in columns)})",
+        columns,
+    )
+
+
+def _account_columns(account: Account) -> dict[str, Any]:
+    erasure, marked = account.erasure, account.marked
+    return {
+        "user_id": account.user_id,
+        "created_at": to_millis(account.created_at),
+        "guest_secret_digest": account.guest_secret_digest,
+        "seen_at": to_millis(account.seen_at),
+        "bans": bans.render(account.bans),
+        "erasing_since": to_millis(erasure.requested_at) if erasure else None,
+        "tokens_expire_at": to_millis(erasure.tokens_expire_at) if erasure else None,
+        "erased_at": None if account.erased_at is None else to_millis(account.erased_at),
+        "revision": account.revision,
+        "mark": marked[0].value if marked else None,
+        "marked_at": to_millis(marked[1]) if marked else None,
+    }
+
+
+def _account(
+    row: tuple[str, int, bytes | None, int, str, int | None, int | None, int | None, int],
+) -> Account:
+    return Account(
+        user_id=row[0],
+        created_at=from_millis(row[1]),
+        guest_secret_digest=row[2],
+        seen_at=from_millis(row[3]),
+        bans=bans.read(row[4]),
+        erasure=(
+            None
+            if row[5] is None or row[6] is None
+            else Erasure(requested_at=from_millis(row[5]), tokens_expire_at=from_millis(row[6]))
+        ),
+        erased_at=None if row[7] is None else from_millis(row[7]),
+        revision=row[8],
     )
 
 
@@ -252,7 +466,20 @@ def _find_session(connection: sqlite3.Connection, key: SessionKey) -> Session | 
     return _session(row) if row else None
 
 
-def _columns(session: Session) -> dict[str, str | int | None]:
+def _update_session(connection: sqlite3.Connection, session: Session) -> None:
+    connection.execute(
+        """
+        UPDATE sessions
+        SET counter = :counter, refreshed_at = :refreshed_at,
+            idle_expires_at = :idle_expires_at, replays = :replays,
+            ended_at = :ended_at, ended_reason = :ended_reason
+        WHERE user_id = :user_id AND session_id = :session_id
+        """,
+        _session_columns(session),
+    )
+
+
+def _session_columns(session: Session) -> dict[str, str | int | None]:
     return {
         "user_id": session.key.user_id,
         "session_id": session.key.session_id,
