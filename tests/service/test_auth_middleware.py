@@ -625,6 +625,8 @@ async def test_in_whatever_order_require_player_lets_in_whom_it_should_and_nobod
     [
         AUTHENTICATED(require_scope("authenticated")(buy_anything)),
         require_scope("authenticated")(AUTHENTICATED(buy_anything)),
+        require_player()(require_scope("authenticated")(buy_anything)),
+        require_scope("authenticated")(require_player()(buy_anything)),
     ],
 )
 async def test_a_route_for_players_and_for_services_alone_is_for_nobody(
@@ -634,7 +636,14 @@ async def test_a_route_for_players_and_for_services_alone_is_for_nobody(
     assert answers == {"guest": 403, "player": 403, "service": 403, "nobody": 401}
 
 
-@pytest.mark.parametrize("guard", [AUTHENTICATED, require_scope("authenticated")])
+async def test_a_public_route_that_requires_a_player_is_for_all_players(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    answers = await statuses(issuer, clock, require_player()(public(buy_anything)))
+    assert answers == {"guest": 200, "player": 200, "service": 403, "nobody": 401}
+
+
+@pytest.mark.parametrize("guard", [require_player(), AUTHENTICATED, require_scope("authenticated")])
 async def test_public_around_a_guard_opens_nothing(
     issuer: Issuer, clock: ManualClock, guard: Callable[[Handler], Handler]
 ) -> None:

@@ -110,6 +110,18 @@ async def test_a_list_that_has_not_changed_is_as_young_as_the_request_for_it(
     assert warm.age() == 0
 
 
+async def test_a_list_is_as_old_as_the_request_for_it(clock: ManualClock) -> None:
+    async def fetch_list(_etag: str | None) -> Document | None:
+        document = Document(render([ENDED]), None)
+        clock.advance(2)
+        return document
+
+    revocations = RevocationList(fetch_list, clock=clock)
+    await revocations.tick()
+    assert revocations.age() == 2
+    assert revocations.delay() <= 1.3
+
+
 async def test_lists_may_come_and_go(
     warm: RevocationList, issuer: Issuer, clock: ManualClock
 ) -> None:
