@@ -27,7 +27,7 @@ from shared.auth.jwk_set import LARGEST_DOCUMENT
 from shared.auth.jwks_client import JwksClient
 from shared.clock import SystemClock
 from shared.http.client import fetch, new_session
-from tests.support.issuer import ISSUER, Issuer, rsa_key
+from tests.support.issuer import ISSUER, Issuer, revocations_beside, rsa_key
 from tests.support.mesh import Service
 
 ROUNDS = 10
@@ -114,6 +114,7 @@ async def flood(issuer: Issuer, jwks_url: str, data_dir: Path) -> list[Phase]:
         "PLAYMESH_DATA_DIR": str(data_dir),
         "PLAYMESH_ISSUER": ISSUER,
         "PLAYMESH_JWKS_URL": jwks_url,
+        "PLAYMESH_REVOCATIONS_URL": revocations_beside(jwks_url),
     }
     service = Service("player_data", environ)
     await service.start()

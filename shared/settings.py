@@ -66,13 +66,16 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrustSettings:
-    """Whose tokens are trusted, and where the keys to verify them are fetched.
+    """Whose tokens are trusted, and where is fetched what verifying them takes.
 
-    `allow_http`: the operator trusts the network on which keys come over plain http.
+    `allow_http`: the operator trusts the network on which that comes over plain http.
+    `revocations_fail_closed`: nobody is let in while it is not known what was taken back.
     """
 
     issuer: str
     jwks_url: str
+    revocations_url: str
+    revocations_fail_closed: bool
     allow_http: bool
     audience: str
     access_token_ttl: timedelta
@@ -81,17 +84,23 @@ class TrustSettings:
     @classmethod
     def read(cls, env: Env) -> "TrustSettings":
         issuer = env.url("ISSUER", "http://127.0.0.1:8080")
-        jwks_url = env.url("JWKS_URL", f"{issuer}/.well-known/jwks.json")
-        allow_http = env.flag("JWKS_ALLOW_HTTP", default=False)
-        if not allow_http and not is_tamper_proof(jwks_url):
-            env.fault(
-                "JWKS_URL",
-                "must be https, or http to this machine (it follows from ISSUER if not set);"
-                f" {env.prefix}JWKS_ALLOW_HTTP=true says that the network between is trusted",
-            )
+        allow_http = env.flag("ALLOW_HTTP", default=False)
+
+        def well_known(name: str, document: str) -> str:
+            url = env.url(name, f"{issuer}/.well-known/{document}")
+            if not allow_http and not is_tamper_proof(url):
+                env.fault(
+                    name,
+                    "must be https, or http to this machine (it follows from ISSUER if not set);"
+                    f" {env.prefix}ALLOW_HTTP=true says that the network between is trusted",
+                )
+            return url
+
         return cls(
             issuer=issuer,
-            jwks_url=jwks_url,
+            jwks_url=well_known("JWKS_URL", "jwks.json"),
+            revocations_url=well_known("REVOCATIONS_URL", "revocations.json"),
+            revocations_fail_closed=env.flag("REVOCATIONS_FAIL_CLOSED", default=False),
             allow_http=allow_http,
             audience=env.text("AUDIENCE", "gamebackend"),
             access_token_ttl=env.duration(

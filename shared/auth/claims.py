@@ -11,7 +11,8 @@ class Claims:
     """Only a verifier makes these: whoever holds one may trust it.
 
     `subject` is a player's user id, or `service:<name>`; the two can never be the same.
-    `valid_from` is the later of `iat` and `nbf`.
+    `valid_from` is the later of `iat` and `nbf`. `bans`: the parts of the game that the player is
+    kept out of, in the game's own words; who is kept out of all of it has no token.
     """
 
     issuer: str
@@ -23,6 +24,7 @@ class Claims:
     valid_from: datetime
     expires_at: datetime
     session_id: str | None
+    bans: frozenset[str] = frozenset()
 
     @property
     def is_service(self) -> bool:

@@ -6,7 +6,8 @@
     web.run_app(app)
 
 In a handler, `request[CLAIMS].subject` is the player's user id. `@public` opens a route,
-`@require_scope("chat:admin")` keeps it for services.
+`@require_scope("chat:admin")` keeps it for services, `@require_player("authenticated")` for players
+who are known by more than a guest's secret.
 """
 
 import functools
@@ -19,9 +20,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from shared import errors
+from shared.auth import jwk_set, revocations
 from shared.auth.claims import Claims, service_audience
-from shared.auth.jwk_set import LARGEST_DOCUMENT
 from shared.auth.jwks_client import JwksClient
+from shared.auth.revocations_client import RevocationList
 from shared.auth.verifier import Expectations, TokenVerifier
 from shared.clock import Clock, SystemClock
 from shared.http.client import Document, fetch, is_tamper_proof, new_session
@@ -32,8 +34,10 @@ Check = Callable[[Claims], bool]
 
 CLAIMS: web.RequestKey[Claims] = web.RequestKey("CLAIMS", Claims)
 JWKS_CLIENT: web.AppKey[JwksClient] = web.AppKey("JWKS_CLIENT", JwksClient)
+REVOCATIONS: web.AppKey[RevocationList] = web.AppKey("REVOCATIONS", RevocationList)
 
 _ACCESS = "__playmesh_access__"
+_PLAYER_REQUIRED = "a player's token is required"
 _BEARER = re.compile(r"(?:bearer +)?([^\s,]+)", re.IGNORECASE)
 
 
@@ -44,18 +48,31 @@ def public(handler: H) -> H:
 
 
 def require_scope(scope: str) -> Callable[[Handler], Handler]:
-    """Only a service whose token carries `scope` passes; a player gets 403.
+    """Only a service whose token carries `scope` passes; a player gets 403."""
+    return _require(
+        lambda claims: claims.is_service and scope in claims.scopes,
+        f"a service token with the scope {scope} is required",
+    )
 
-    The check is in the handler itself: whatever is wrapped around it, nobody gets past it.
-    """
+
+def require_player(scope: str | None = None) -> Callable[[Handler], Handler]:
+    """Only a player passes, and with `scope` only one whose token carries it; others get 403."""
+    if scope is None:
+        return _require(_is_player, _PLAYER_REQUIRED)
+    return _require(
+        lambda claims: _is_player(claims) and scope in claims.scopes,
+        f"a player's token with the scope {scope} is required",
+    )
+
+
+def _require(check: Check, detail: str) -> Callable[[Handler], Handler]:
+    """The check is in the handler itself: whatever is wrapped around it, nobody gets past it."""
 
     def decorate(handler: Handler) -> Handler:
         @functools.wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
-            claims = request[CLAIMS]
-            if not claims.is_service or scope not in claims.scopes:
-                error = errors.Forbidden(f"a service token with the scope {scope} is required")
-                return from_error(request, error)
+            if not check(request[CLAIMS]):
+                return from_error(request, errors.Forbidden(detail))
             return await handler(request)
 
         setattr(guarded, _ACCESS, _anybody)
@@ -91,7 +108,7 @@ def authenticate(
             except errors.PlaymeshError as error:
                 return from_error(request, error)
             if not check(claims):
-                return from_error(request, errors.Forbidden("a player's token is required"))
+                return from_error(request, errors.Forbidden(_PLAYER_REQUIRED))
             request[CLAIMS] = claims
         return await handler(request)
 
@@ -106,34 +123,45 @@ def trust(
     audience: str = "gamebackend",
     jwks_url: str | None = None,
     jwks_ttl: timedelta = timedelta(seconds=300),
+    revocations_url: str | None = None,
+    revocations_fail_closed: bool = False,
     allow_http: bool = False,
     access_token_ttl: timedelta = timedelta(seconds=900),
     clock: Clock | None = None,
 ) -> None:
     """Make `app` accept the tokens of `issuer`: players', and services' meant for `service`.
 
-    Fetches the JWK Set from `jwks_url` (default: the issuer's well-known place) while the
-    application runs. Until the first set has come, requests get 503 with Retry-After. Raises
-    ValueError where a URL is none, or where the keys would come over plain http from another
-    machine; `allow_http` says that the network between is trusted.
+    Fetches the JWK Set from `jwks_url` and the revocations from `revocations_url` (default: the
+    issuer's well-known places) while the application runs. Until the first set has come, requests
+    get 503 with Retry-After; with `revocations_fail_closed` also while the revocations are not
+    known. Raises ValueError where a URL is none, or where a document would come over plain http
+    from another machine; `allow_http` says that the network between is trusted.
     """
     clock = clock or SystemClock()
     issuer = issuer.rstrip("/")
-    url = jwks_url or f"{issuer}/.well-known/jwks.json"
-    for name, value in (("issuer", issuer), ("jwks_url", url)):
-        if not re.match(r"https?://[^/?#]", value):
-            raise ValueError(f"{name} must be an http or https URL; it is {value!r}")
-    if not allow_http and not is_tamper_proof(url):
-        raise ValueError(
-            f"jwks_url must be https, or http to this machine; it is {url!r}."
-            " allow_http=True says that the network between is trusted"
-        )
+    jwks_url = jwks_url or f"{issuer}/.well-known/jwks.json"
+    revocations_url = revocations_url or f"{issuer}/.well-known/revocations.json"
+    _check_url("issuer", issuer)
+    for name, url in (("jwks_url", jwks_url), ("revocations_url", revocations_url)):
+        _check_url(name, url)
+        if not allow_http and not is_tamper_proof(url):
+            raise ValueError(
+                f"{name} must be https, or http to this machine; it is {url!r}."
+                " allow_http=True says that the network between is trusted"
+            )
 
     async def fetch_set() -> Document:
         async with new_session() as session:
-            return await fetch(session, url, largest=LARGEST_DOCUMENT)
+            return await fetch(session, jwks_url, largest=jwk_set.LARGEST_DOCUMENT)
+
+    async def fetch_revocations(etag: str | None) -> Document | None:
+        async with new_session() as session:
+            return await fetch(
+                session, revocations_url, largest=revocations.LARGEST_DOCUMENT, etag=etag
+            )
 
     client = JwksClient(fetch_set, ttl=jwks_ttl.total_seconds(), clock=clock)
+    revoked = RevocationList(fetch_revocations, clock=clock, fail_closed=revocations_fail_closed)
     expectations = Expectations(
         issuer=issuer,
         player_audience=audience,
@@ -142,12 +170,18 @@ def trust(
     )
 
     async def keep_fresh(_app: web.Application) -> AsyncIterator[None]:
-        async with client.running():
+        async with client.running(), revoked.running():
             yield
 
     app[JWKS_CLIENT] = client
-    app.middlewares.append(authenticate(TokenVerifier(client, expectations, clock)))
+    app[REVOCATIONS] = revoked
+    app.middlewares.append(authenticate(TokenVerifier(client, expectations, clock, revoked)))
     app.cleanup_ctx.append(keep_fresh)
+
+
+def _check_url(name: str, url: str) -> None:
+    if not re.match(r"https?://[^/?#]", url):
+        raise ValueError(f"{name} must be an http or https URL; it is {url!r}")
 
 
 def _token(request: web.Request) -> str:

@@ -4,20 +4,24 @@ Every refusal is the same InvalidToken: what was wrong is for our log, not for w
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
+from prometheus_client import Counter
 
 from shared import errors, strict_json
 from shared.auth import jws
 from shared.auth.claims import SERVICE_PREFIX, Claims
 from shared.auth.jwk_set import VerificationKey
+from shared.auth.revocations import Revocations, session_mark, subject_mark
 from shared.clock import Clock, from_millis, to_millis
 from shared.strict_json import JsonValue
 
 _log = structlog.get_logger()
+_REVOKED = Counter("playmesh_revoked_tokens", "Tokens refused because they were taken back.")
 
 LEEWAY = timedelta(seconds=60)
 """How far apart two clocks of the mesh may be; the only such constant."""
@@ -25,6 +29,8 @@ LEEWAY = timedelta(seconds=60)
 _MOST_VERDICTS = 10_000
 _TYPES = ("at+jwt", "application/at+jwt")
 _LONGEST_CLAIM = 256
+_BAN = re.compile(r"[a-z0-9_.-]{1,32}")
+_MOST_BANS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +52,39 @@ class _Refused(Exception):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """`marks` are what a list of revocations would name the token by."""
+
+    claims: Claims
+    key: VerificationKey
+    marks: tuple[str, ...]
+
+
 class TokenVerifier:
     """A token that was verified once costs a digest and a look-up, as long as its key stays.
 
     What is remembered is the claims under the token's digest, with the very key that verified it:
-    when the issuer's set has changed, the token is verified again.
+    when the issuer's set has changed, the token is verified again. Whether it has been taken back
+    is asked each time. Without `revocations` a token holds until it expires.
     """
 
-    def __init__(self, keys: jws.KeySource, expectations: Expectations, clock: Clock) -> None:
+    def __init__(
+        self,
+        keys: jws.KeySource,
+        expectations: Expectations,
+        clock: Clock,
+        revocations: Revocations | None = None,
+    ) -> None:
         self._keys = keys
         self._expected = expectations
         self._clock = clock
-        self._verdicts: dict[bytes, tuple[Claims, VerificationKey]] = {}
+        self._revocations = revocations
+        self._verdicts: dict[bytes, _Verdict] = {}
 
     async def verify(self, token: str) -> Claims:
-        """Raises InvalidToken; Unavailable where the issuer's keys have never been seen.
+        """Raises InvalidToken; Unavailable where the issuer's keys have never been seen, or its
+        revocations must be known and are not.
 
         A bug of ours, too, is Unavailable: it must not let anybody through, and is not the
         token's fault.
@@ -77,15 +101,22 @@ class TokenVerifier:
             raise errors.Unavailable from error
 
     async def _verify(self, token: str) -> Claims:
+        verdict = await self._verdict(token)
+        if self._revocations is not None and self._revocations.refuses(verdict.marks):
+            _REVOKED.inc()
+            raise _Refused("revoked")
+        return verdict.claims
+
+    async def _verdict(self, token: str) -> _Verdict:
         # Both are known without reading it, so that a huge one costs nothing.
         if len(token) > jws.LONGEST_TOKEN or not token.isascii():
             raise _Refused("not a compact JWS")
         digest = hashlib.sha256(token.encode()).digest()
         known = self._verdicts.get(digest)
         if known is not None:
-            claims, key = known
-            if self._is_time_for(claims) and await self._keys.key(key.key_id) is key:
-                return claims
+            key = known.key
+            if self._is_time_for(known.claims) and await self._keys.key(key.key_id) is key:
+                return known
             self._verdicts.pop(digest, None)
         signed = await jws.verify(token, self._keys, self._expected.algorithms)
         if signed.type.lower() not in _TYPES:
@@ -93,8 +124,8 @@ class TokenVerifier:
         claims = self._claims(signed.payload)
         if len(self._verdicts) >= _MOST_VERDICTS:
             del self._verdicts[next(iter(self._verdicts))]  # the oldest
-        self._verdicts[digest] = claims, signed.key
-        return claims
+        verdict = self._verdicts[digest] = _Verdict(claims, signed.key, _marks(claims))
+        return verdict
 
     def _is_time_for(self, claims: Claims) -> bool:
         return claims.valid_from - LEEWAY <= self._clock.now() < claims.expires_at + LEEWAY
@@ -119,6 +150,7 @@ class TokenVerifier:
             valid_from=from_millis(valid_from * 1000),
             expires_at=from_millis(expires * 1000),
             session_id=None if is_service else _text(values, "sid"),
+            bans=_bans(values),
         )
 
     def _lifetime(self, values: Mapping[str, JsonValue]) -> tuple[int, int]:
@@ -133,6 +165,11 @@ class TokenVerifier:
         if not 0 < expires - issued <= self._expected.longest_lifetime.total_seconds():
             raise _Refused("lifetime")
         return valid_from, expires
+
+
+def _marks(claims: Claims) -> tuple[str, ...]:
+    subject = subject_mark(claims.subject)
+    return (subject,) if claims.session_id is None else (session_mark(claims.session_id), subject)
 
 
 def _json_object(payload: bytes) -> Mapping[str, JsonValue]:
@@ -166,3 +203,16 @@ def _audiences(values: Mapping[str, JsonValue]) -> list[JsonValue]:
     if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
         return value
     raise _Refused("aud")
+
+
+def _bans(values: Mapping[str, JsonValue]) -> frozenset[str]:
+    """A claim that is wrong is no claim of nothing: the ban would be lost."""
+    if "bans" not in values:
+        return frozenset()
+    value = values["bans"]
+    if not isinstance(value, list) or not 1 <= len(value) <= _MOST_BANS:
+        raise _Refused("bans")
+    bans = frozenset(ban for ban in value if isinstance(ban, str) and _BAN.fullmatch(ban))
+    if len(bans) != len(value):
+        raise _Refused("bans")
+    return bans

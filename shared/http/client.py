@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import overload
 
 import aiohttp
 from aiohttp import hdrs
@@ -11,14 +12,19 @@ from yarl import URL
 from shared import errors
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2, connect=1)
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,256}"')
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`max_age`: for how many seconds the sender lets it be kept; None where it does not say."""
+    """`max_age`: for how many seconds the sender lets it be kept; None where it does not say.
+
+    `etag`: by which the sender knows it again; None where there is none that could be sent back.
+    """
 
     body: bytes
     max_age: float | None
+    etag: str | None = None
 
 
 def is_tamper_proof(url: str) -> bool:
@@ -40,15 +46,31 @@ def new_session(timeout: aiohttp.ClientTimeout = _TIMEOUT) -> aiohttp.ClientSess
     )
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, *, largest: int) -> Document:
+@overload
+async def fetch(session: aiohttp.ClientSession, url: str, *, largest: int) -> Document: ...
+
+
+@overload
+async def fetch(
+    session: aiohttp.ClientSession, url: str, *, largest: int, etag: str | None
+) -> Document | None: ...
+
+
+async def fetch(
+    session: aiohttp.ClientSession, url: str, *, largest: int, etag: str | None = None
+) -> Document | None:
     """The document of a 200 answer of at most `largest` bytes; anything else is Unavailable.
 
+    With `etag`, that of the document which the caller has, None says that it is still the same.
     The error names host and path only: aiohttp's own messages carry the query as well.
     """
     parsed = URL(url)
     source = f"{parsed.host}{parsed.path}"
+    condition = {hdrs.IF_NONE_MATCH: etag} if etag else None
     try:
-        async with session.get(url, allow_redirects=False) as response:
+        async with session.get(url, allow_redirects=False, headers=condition) as response:
+            if etag and response.status == 304:  # noqa: PLR2004 - HTTP 304
+                return None
             if response.status != 200:  # noqa: PLR2004 - HTTP 200
                 raise errors.Unavailable(f"{source} answered {response.status}")
             body = bytearray()
@@ -56,7 +78,11 @@ async def fetch(session: aiohttp.ClientSession, url: str, *, largest: int) -> Do
                 body += chunk
                 if len(body) > largest:
                     raise errors.Unavailable(f"{source} answered more than {largest} bytes")
-            return Document(bytes(body), _max_age(response.headers.get(hdrs.CACHE_CONTROL, "")))
+            return Document(
+                bytes(body),
+                _max_age(response.headers.get(hdrs.CACHE_CONTROL, "")),
+                _etag(response.headers.get(hdrs.ETAG, "")),
+            )
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise errors.Unavailable(f"{source} cannot be reached: {type(error).__name__}") from None
 
@@ -71,3 +97,8 @@ def _is_this_machine(host: str) -> bool:
 def _max_age(cache_control: str) -> float | None:
     match = re.search(r"\bmax-age=(\d{1,9})\b", cache_control)
     return float(match[1]) if match else None
+
+
+def _etag(header: str) -> str | None:
+    """Only what may be sent: another one would fail every request to come."""
+    return header if _ETAG.fullmatch(header) else None

@@ -47,6 +47,40 @@ async def test_a_claim_of_another_type_is_refused(
     await refuse(verifier, seal(signing_key, HEADER, raw.encode()))
 
 
+@pytest.mark.parametrize(
+    "bans",
+    [
+        "null",
+        "true",
+        "7",
+        "[]",
+        "{}",
+        '""',
+        '"chat"',
+        '"chat ranked"',
+        '{"chat": true}',
+        "[null]",
+        '["chat", 7]',
+        '["chat", ["ranked"]]',
+        '[{"chat": 1}]',
+        '[""]',
+        '["Chat"]',
+        '["chat "]',
+        '["chat\\n"]',
+        '["chat,ranked"]',
+        '["ch\u00e4t"]',
+        '["chat", "chat"]',
+        f'["{"x" * 33}"]',
+        json.dumps([str(number) for number in range(17)]),
+    ],
+)
+async def test_bans_that_are_no_list_of_words_lose_none_of_them(
+    verifier: TokenVerifier, issuer: Issuer, signing_key: RSAKey, bans: str
+) -> None:
+    raw = json.dumps(issuer.claims(bans="<here>")).replace('"<here>"', bans)
+    await refuse(verifier, seal(signing_key, HEADER, raw.encode()))
+
+
 @pytest.mark.parametrize("name", TEXTS + MOMENTS)
 async def test_a_token_without_a_claim_is_refused(
     verifier: TokenVerifier, issuer: Issuer, name: str

@@ -22,7 +22,7 @@ from joserfc.jwk import RSAKey
 
 from shared.auth.middleware import CLAIMS, trust
 from shared.http.app import new_app
-from tests.support.issuer import ISSUER, Issuer
+from tests.support.issuer import ISSUER, Issuer, revocations_beside
 from tests.support.servers import Answer, send, serving
 from tests.support.tokens import HEADER, encode, seal, seal_text
 
@@ -179,7 +179,14 @@ async def chat(issuer: Issuer) -> AsyncIterator[str]:
     app = new_app(largest_body=1000)
     app.router.add_get("/hello", hello)
     async with issuer.serving() as jwks_url:
-        trust(app, issuer=ISSUER, service="chat", jwks_url=jwks_url, clock=issuer.clock)
+        trust(
+            app,
+            issuer=ISSUER,
+            service="chat",
+            jwks_url=jwks_url,
+            revocations_url=revocations_beside(jwks_url),
+            clock=issuer.clock,
+        )
         async with serving(app) as url:
             yield url
 

@@ -241,7 +241,7 @@ async def test_the_mesh_waits_for_an_endpoint_that_is_down_and_comes_up_with_it(
     mesh = Mesh(tmp_path, {**FAST, **down})
     try:
         await mesh.identity.start()
-        mesh._environ["PLAYMESH_JWKS_URL"] = f"{mesh.identity.url}/.well-known/jwks.json"
+        mesh.point_to_identity()
         await asyncio.gather(mesh.keyrotator.start(), mesh.player_data.start())
         for service in mesh.services:
             alive, ready, reason = await probes(service)

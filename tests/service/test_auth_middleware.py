@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
@@ -12,11 +12,20 @@ from aiohttp.typedefs import Handler
 from shared import errors
 from shared.auth.claims import Claims
 from shared.auth.jwk_set import VerificationKey
-from shared.auth.middleware import CLAIMS, authenticate, public, require_scope, trust
+from shared.auth.middleware import (
+    CLAIMS,
+    REVOCATIONS,
+    authenticate,
+    public,
+    require_player,
+    require_scope,
+    trust,
+)
+from shared.auth.revocations import render, session_mark, subject_mark
 from shared.auth.verifier import Expectations, TokenVerifier
 from shared.http.app import new_app
 from tests.support.clock import ManualClock
-from tests.support.issuer import AUDIENCE, ISSUER, Issuer, ec_key
+from tests.support.issuer import AUDIENCE, ISSUER, Issuer, ec_key, revocations_beside
 from tests.support.servers import Answer, send, serving
 
 CHAT = "playmesh:chat"
@@ -36,11 +45,50 @@ async def administrate(request: web.Request) -> web.Response:
     return web.Response(text=request[CLAIMS].subject)
 
 
-def chat_service(app: web.Application, jwks_url: str, clock: ManualClock) -> web.Application:
+@require_player()
+async def play(request: web.Request) -> web.Response:
+    return web.Response(text=request[CLAIMS].subject)
+
+
+@require_player("authenticated")
+async def buy(request: web.Request) -> web.Response:
+    return web.Response(text=request[CLAIMS].subject)
+
+
+async def bans(request: web.Request) -> web.Response:
+    return web.Response(text=" ".join(sorted(request[CLAIMS].bans)))
+
+
+def trusting(
+    app: web.Application,
+    jwks_url: str,
+    clock: ManualClock,
+    *,
+    issuer_url: str = ISSUER,
+    fail_closed: bool = False,
+) -> None:
+    """Trust in the issuer that serves this JWK Set."""
+    trust(
+        app,
+        issuer=issuer_url,
+        service="chat",
+        jwks_url=jwks_url,
+        revocations_url=revocations_beside(jwks_url),
+        revocations_fail_closed=fail_closed,
+        clock=clock,
+    )
+
+
+def chat_service(
+    app: web.Application, jwks_url: str, clock: ManualClock, *, fail_closed: bool = False
+) -> web.Application:
     app.router.add_get("/hello", hello)
     app.router.add_get("/about", about)
+    app.router.add_get("/play", play)
+    app.router.add_get("/bans", bans)
+    app.router.add_post("/buy", buy)
     app.router.add_post("/admin", administrate)
-    trust(app, issuer=ISSUER, service="chat", jwks_url=jwks_url, clock=clock)
+    trusting(app, jwks_url, clock, fail_closed=fail_closed)
     return app
 
 
@@ -235,6 +283,37 @@ async def test_without_a_token_a_service_s_route_is_401_not_403(chat: str) -> No
     assert (await get(chat, "/admin", method="POST")).status == 401
 
 
+# Players, said aloud
+
+
+async def test_a_player_passes_where_a_player_is_required(chat: str, issuer: Issuer) -> None:
+    assert (await get(chat, "/play", issuer.token())).body == issuer.claims()["sub"].encode()
+
+
+async def test_a_player_with_the_scope_passes_where_it_is_required(
+    chat: str, issuer: Issuer
+) -> None:
+    token = issuer.token(scope="guest authenticated")
+    assert (await get(chat, "/buy", token, method="POST")).status == 200
+
+
+@pytest.mark.parametrize("scope", ["guest", "authenticated:", "AUTHENTICATED", "unauthenticated"])
+async def test_a_player_without_the_scope_is_refused(chat: str, issuer: Issuer, scope: str) -> None:
+    answer = await get(chat, "/buy", issuer.token(scope=scope), method="POST")
+    assert (answer.status, answer.code) == (403, "forbidden")
+    assert answer.json()["detail"] == "a player's token with the scope authenticated is required"
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/play"), ("POST", "/buy")])
+async def test_a_service_is_refused_where_a_player_is_required_whatever_its_scopes(
+    chat: str, issuer: Issuer, method: str, path: str
+) -> None:
+    token = admin_token(issuer, scope="authenticated chat:admin")
+    answer = await get(chat, path, token, method=method)
+    assert (answer.status, answer.code) == (403, "forbidden")
+    assert (await get(chat, path, method=method)).status == 401
+
+
 # Keys
 
 
@@ -295,7 +374,7 @@ async def test_a_hundred_first_requests_at_once_cost_the_issuer_one(
     assert issuer.requests == 1
 
 
-async def test_the_set_is_looked_for_at_the_issuer_s_well_known_place(
+async def test_documents_are_looked_for_at_the_issuer_s_well_known_places(
     issuer: Issuer, clock: ManualClock
 ) -> None:
     well_known = web.Application()
@@ -303,7 +382,11 @@ async def test_the_set_is_looked_for_at_the_issuer_s_well_known_place(
     async def serve_set(_request: web.Request) -> web.Response:
         return web.Response(body=issuer.jwk_set())
 
+    async def serve_revocations(_request: web.Request) -> web.Response:
+        return web.Response(body=render([session_mark("ended")]))
+
     well_known.router.add_get("/.well-known/jwks.json", serve_set)
+    well_known.router.add_get("/.well-known/revocations.json", serve_revocations)
     async with serving(well_known) as issuer_url:
         app = web.Application()
         app.router.add_get("/hello", hello)
@@ -311,6 +394,99 @@ async def test_the_set_is_looked_for_at_the_issuer_s_well_known_place(
         async with serving(app) as url:
             assert (await get(url, "/hello", issuer.token(iss=issuer_url))).status == 200
             assert (await get(url, "/hello", issuer.token())).status == 401
+            assert app[REVOCATIONS].refuses([session_mark("ended")])
+
+
+# What was taken back
+
+MARKS = {
+    "its session has ended": session_mark("session-1"),
+    "its player is banned": subject_mark("0123456789abcdef0123456789abcdef"),
+}
+
+
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
+async def test_a_token_is_refused_with_the_first_list_that_names_it_and_not_when_none_does(
+    issuer: Issuer, clock: ManualClock, mark: str
+) -> None:
+    token = issuer.token()
+    async with issuer.serving() as jwks_url:
+        app = chat_service(web.Application(), jwks_url, clock)
+        async with serving(app) as url:
+            for revoked, status in ((set[str](), 200), ({mark}, 401), (set[str](), 200)):
+                issuer.revoked = revoked
+                clock.advance(4)
+                await app[REVOCATIONS].tick()
+                assert (await get(url, "/hello", token)).status == status
+                assert (await get(url, "/about", token)).status == 200
+
+
+async def test_a_list_that_is_there_at_the_start_counts_for_the_first_request(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    issuer.revoked = {session_mark("session-1")}
+    async with (
+        issuer.serving() as jwks_url,
+        serving(chat_service(new_app(largest_body=1000), jwks_url, clock)) as url,
+    ):
+        answer = await get(url, "/hello", issuer.token())
+        other = await get(url, "/hello", "garbage")
+    assert (answer.status, answer.code) == (401, "invalid_token")
+    assert answer.headers["WWW-Authenticate"] == other.headers["WWW-Authenticate"]
+    ids = [one.headers["X-Request-Id"].encode() for one in (answer, other)]
+    assert answer.body.replace(ids[0], b"") == other.body.replace(ids[1], b"")
+
+
+async def test_while_the_list_cannot_be_fetched_tokens_hold(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    issuer.revocations_status = 503
+    async with (
+        issuer.serving() as jwks_url,
+        serving(chat_service(web.Application(), jwks_url, clock)) as url,
+    ):
+        clock.advance(3600)
+        assert (await get(url, "/hello", issuer.token())).status == 200
+
+
+async def test_fail_closed_nobody_is_let_in_while_the_list_is_not_known(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    issuer.revocations_status = 503
+    async with issuer.serving() as jwks_url:
+        app = chat_service(web.Application(), jwks_url, clock, fail_closed=True)
+        async with serving(app) as url:
+            answer = await get(url, "/hello", issuer.token())
+            assert (answer.status, answer.code) == (503, "unavailable")
+            assert answer.headers["Retry-After"] in ("3", "4")
+            admin = await get(url, "/admin", admin_token(issuer), method="POST")
+            assert admin.status == 503
+            assert (await get(url, "/hello", "garbage")).status == 401
+            assert (await get(url, "/about")).status == 200
+
+            issuer.revocations_status = 200
+            clock.advance(4)
+            await app[REVOCATIONS].tick()
+            assert (await get(url, "/hello", issuer.token())).status == 200
+
+            issuer.revocations_status = 503
+            clock.advance(30.1)
+            await app[REVOCATIONS].tick()
+            assert (await get(url, "/hello", issuer.token())).status == 503
+
+
+async def test_a_request_never_fetches_the_list(
+    chat: str, issuer: Issuer, clock: ManualClock
+) -> None:
+    clock.advance(3600)
+    for _ in range(10):
+        assert (await get(chat, "/hello", issuer.token())).status == 200
+    assert issuer.revocations_requests == 1
+
+
+async def test_a_handler_sees_what_the_player_is_kept_out_of(chat: str, issuer: Issuer) -> None:
+    assert (await get(chat, "/bans", issuer.token(bans=["ranked", "chat"]))).body == b"chat ranked"
+    assert (await get(chat, "/bans", issuer.token())).body == b""
 
 
 # Whatever fails
@@ -374,14 +550,16 @@ def drops_attributes(handler: Handler) -> Handler:
     return wrapped
 
 
-async def test_a_decorator_around_require_scope_does_not_open_the_route(issuer: Issuer) -> None:
+async def test_a_decorator_around_require_scope_does_not_open_the_route(
+    issuer: Issuer, clock: ManualClock
+) -> None:
     async def wipe(_request: web.Request) -> web.StreamResponse:
         return web.Response(text="wiped")
 
     app = web.Application()
     app.router.add_post("/wipe", drops_attributes(require_scope("chat:admin")(wipe)))
     async with issuer.serving() as jwks_url:
-        trust(app, issuer=ISSUER, service="chat", jwks_url=jwks_url, clock=issuer.clock)
+        trusting(app, jwks_url, clock)
         async with serving(app) as url, aiohttp.ClientSession(url) as http:
             for token in (
                 issuer.token(),
@@ -393,51 +571,156 @@ async def test_a_decorator_around_require_scope_does_not_open_the_route(issuer: 
                     assert response.status == 403
 
 
+async def buy_anything(_request: web.Request) -> web.StreamResponse:
+    return web.Response(text="bought")
+
+
+async def statuses(issuer: Issuer, clock: ManualClock, handler: Handler) -> dict[str, int]:
+    """What a route of this handler answers, by who asks."""
+    app = web.Application()
+    app.router.add_post("/buy", handler)
+    tokens = {
+        "guest": issuer.token(scope="guest"),
+        "player": issuer.token(scope="authenticated"),
+        "service": admin_token(issuer, scope="authenticated"),
+        "nobody": "garbage",
+    }
+    async with issuer.serving() as jwks_url:
+        trusting(app, jwks_url, clock)
+        async with serving(app) as url:
+            return {
+                name: (await get(url, "/buy", token, method="POST")).status
+                for name, token in tokens.items()
+            }
+
+
+AUTHENTICATED = require_player("authenticated")
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        AUTHENTICATED(buy_anything),
+        drops_attributes(AUTHENTICATED(buy_anything)),
+        AUTHENTICATED(drops_attributes(buy_anything)),
+        drops_attributes(drops_attributes(AUTHENTICATED(drops_attributes(buy_anything)))),
+        AUTHENTICATED(public(buy_anything)),
+        AUTHENTICATED(require_player()(buy_anything)),
+        require_player()(AUTHENTICATED(buy_anything)),
+    ],
+)
+async def test_in_whatever_order_require_player_lets_in_whom_it_should_and_nobody_else(
+    issuer: Issuer, clock: ManualClock, handler: Handler
+) -> None:
+    assert await statuses(issuer, clock, handler) == {
+        "guest": 403,
+        "player": 200,
+        "service": 403,
+        "nobody": 401,
+    }
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        AUTHENTICATED(require_scope("authenticated")(buy_anything)),
+        require_scope("authenticated")(AUTHENTICATED(buy_anything)),
+        require_player()(require_scope("authenticated")(buy_anything)),
+        require_scope("authenticated")(require_player()(buy_anything)),
+    ],
+)
+async def test_a_route_for_players_and_for_services_alone_is_for_nobody(
+    issuer: Issuer, clock: ManualClock, handler: Handler
+) -> None:
+    answers = await statuses(issuer, clock, handler)
+    assert answers == {"guest": 403, "player": 403, "service": 403, "nobody": 401}
+
+
+async def test_a_public_route_that_requires_a_player_is_for_all_players(
+    issuer: Issuer, clock: ManualClock
+) -> None:
+    answers = await statuses(issuer, clock, require_player()(public(buy_anything)))
+    assert answers == {"guest": 200, "player": 200, "service": 403, "nobody": 401}
+
+
+@pytest.mark.parametrize("guard", [require_player(), AUTHENTICATED, require_scope("authenticated")])
+async def test_public_around_a_guard_opens_nothing(
+    issuer: Issuer, clock: ManualClock, guard: Callable[[Handler], Handler]
+) -> None:
+    answers = await statuses(issuer, clock, public(guard(buy_anything)))
+    assert set(answers.values()) == {500}
+
+
 @pytest.mark.parametrize("issuer_url", ["", "id.example.com", "ftp://id.example.com", "https://"])
 def test_an_issuer_that_is_no_url_is_refused_at_once(issuer_url: str) -> None:
     with pytest.raises(ValueError, match="issuer must be an http or https URL"):
         trust(web.Application(), issuer=issuer_url, service="chat")
 
 
+GOOD = "https://id.example.com"
+
+
+@pytest.mark.parametrize("name", ["jwks_url", "revocations_url"])
+@pytest.mark.parametrize("url", ["id.example.com", "ftp://id.example.com", "https://"])
+def test_a_place_that_is_no_url_is_refused_at_once(name: str, url: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be an http or https URL"):
+        place(GOOD, name, url)
+
+
+def place(issuer_url: str, name: str, url: str | None, *, allow_http: bool = False) -> None:
+    urls = {name: url}
+    trust(
+        web.Application(),
+        issuer=issuer_url,
+        service="chat",
+        jwks_url=urls.get("jwks_url", f"{GOOD}/keys"),
+        revocations_url=urls.get("revocations_url", f"{GOOD}/revoked"),
+        allow_http=allow_http,
+    )
+
+
+@pytest.mark.parametrize("name", ["jwks_url", "revocations_url"])
 @pytest.mark.parametrize(
-    ("issuer_url", "jwks_url"),
+    ("issuer_url", "url"),
     [
         ("http://id.example.com", None),
         ("http://identity:8080", None),
-        ("https://id.example.com", "http://id.example.com/keys"),
-        ("https://id.example.com", "http://10.0.0.1/keys"),
+        (GOOD, "http://id.example.com/document"),
+        (GOOD, "http://10.0.0.1/document"),
     ],
 )
-def test_keys_that_would_come_over_plain_http_are_refused_at_once_unless_that_is_said(
-    issuer_url: str, jwks_url: str | None
+def test_what_would_come_over_plain_http_is_refused_at_once_unless_that_is_said(
+    name: str, issuer_url: str, url: str | None
 ) -> None:
-    app = web.Application()
-    with pytest.raises(ValueError, match=r"jwks_url must be https, .* allow_http=True"):
-        trust(app, issuer=issuer_url, service="chat", jwks_url=jwks_url)
-    trust(app, issuer=issuer_url, service="chat", jwks_url=jwks_url, allow_http=True)
+    with pytest.raises(ValueError, match=rf"{name} must be https, .* allow_http=True"):
+        place(issuer_url, name, url)
+    place(issuer_url, name, url, allow_http=True)
 
 
+@pytest.mark.parametrize("name", ["jwks_url", "revocations_url"])
 @pytest.mark.parametrize(
-    ("issuer_url", "jwks_url"),
+    ("issuer_url", "url"),
     [
-        ("https://id.example.com", None),
+        (GOOD, None),
         ("http://127.0.0.1:8080", None),
         ("http://[::1]:8080", None),
         ("http://localhost:8080", None),
-        ("http://id.example.com", "https://cdn.example.com/keys"),
+        ("http://id.example.com", "https://cdn.example.com/document"),
     ],
 )
-def test_keys_may_come_over_https_from_anywhere_and_over_http_from_this_machine(
-    issuer_url: str, jwks_url: str | None
+def test_documents_may_come_over_https_from_anywhere_and_over_http_from_this_machine(
+    name: str, issuer_url: str, url: str | None
 ) -> None:
-    trust(web.Application(), issuer=issuer_url, service="chat", jwks_url=jwks_url)
+    place(issuer_url, name, url)
 
 
-async def test_an_issuer_may_be_given_with_a_slash_at_its_end(issuer: Issuer) -> None:
+async def test_an_issuer_may_be_given_with_a_slash_at_its_end(
+    issuer: Issuer, clock: ManualClock
+) -> None:
     app = web.Application()
     app.router.add_get("/", greet)
     async with issuer.serving() as jwks_url:
-        trust(app, issuer=f"{ISSUER}/", service="chat", jwks_url=jwks_url, clock=issuer.clock)
+        trusting(app, jwks_url, clock, issuer_url=f"{ISSUER}/")
         async with (
             serving(app) as url,
             aiohttp.ClientSession(url) as http,

@@ -23,7 +23,7 @@ from shared.http.bodies import (
     read_parameters,
     read_query,
 )
-from shared.http.client import fetch, new_session
+from shared.http.client import Document, fetch, new_session
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
 from shared.http.server import admin_app
@@ -662,6 +662,65 @@ async def test_a_call_says_who_calls_and_asks_for_no_compression(
     sent = (await fetch(session, f"{other}/headers", largest=9999)).body
     assert b'"User-Agent":"playmesh"' in sent
     assert b'"Accept-Encoding":"identity"' in sent
+
+
+async def conditional(request: web.Request) -> web.Response:
+    """A document of two states: `"1"` to who does not have it yet, 304 to who does."""
+    if request.headers.get("If-None-Match") == '"1"':
+        return web.Response(status=304)
+    return web.Response(body=b"first", headers={"ETag": '"1"', "Cache-Control": "max-age=7"})
+
+
+async def test_a_document_comes_with_the_tag_by_which_it_is_not_sent_again(
+    session: aiohttp.ClientSession,
+) -> None:
+    app = web.Application()
+    app.router.add_get("/", conditional)
+    async with serving(app) as url:
+        first = Document(b"first", 7, '"1"')
+        assert await fetch(session, url, largest=99) == first
+        assert await fetch(session, url, largest=99, etag=None) == first
+        assert await fetch(session, url, largest=99, etag='"0"') == first
+        assert await fetch(session, url, largest=99, etag='"1"') is None
+
+
+async def test_not_modified_is_no_answer_to_who_has_nothing(session: aiohttp.ClientSession) -> None:
+    async def not_modified(_request: web.Request) -> web.Response:
+        return web.Response(status=304)
+
+    app = web.Application()
+    app.router.add_get("/", not_modified)
+    async with serving(app) as url:
+        with pytest.raises(errors.Unavailable, match="answered 304"):
+            await fetch(session, url, largest=99)
+        with pytest.raises(errors.Unavailable, match="answered 304"):
+            await fetch(session, url, largest=99, etag=None)
+
+
+@pytest.mark.parametrize(
+    ("header", "etag"),
+    [
+        ('"7"', '"7"'),
+        ('W/"7"', 'W/"7"'),
+        ('""', '""'),
+        ("7", None),
+        ("", None),
+        ('"\x80"', None),
+        ('"a b"', None),
+        ('"a", "b"', None),
+        (f'"{"x" * 257}"', None),
+    ],
+)
+async def test_only_an_entity_tag_that_may_be_sent_back_is_kept(
+    session: aiohttp.ClientSession, header: str, etag: str | None
+) -> None:
+    async def tagged(_request: web.Request) -> web.Response:
+        return web.Response(headers={"ETag": header})
+
+    app = web.Application()
+    app.router.add_get("/", tagged)
+    async with serving(app) as url:
+        assert (await fetch(session, url, largest=99)).etag == etag
 
 
 async def test_what_comes_while_too_much_is_under_way_is_refused_before_its_body_is_read() -> None:

@@ -22,7 +22,7 @@ from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
 from shared.start_check import StartCheck
 from tests.support.clock import ManualClock
-from tests.support.issuer import ISSUER, Issuer
+from tests.support.issuer import ISSUER, Issuer, revocations_beside
 from tests.support.servers import serving
 
 UNLIMITED = {"PLAYMESH_GUESTS_PER_HOUR": "0", "PLAYMESH_LOGINS_PER_SECOND": "0"}
@@ -115,6 +115,7 @@ async def player_data(
             "PLAYMESH_DATA_DIR": str(data_dir),
             "PLAYMESH_ISSUER": ISSUER,
             "PLAYMESH_JWKS_URL": jwks_url,
+            "PLAYMESH_REVOCATIONS_URL": revocations_beside(jwks_url),
             **(environ or {}),
         }
         settings = PlayerDataSettings.from_env(env)
@@ -136,6 +137,7 @@ async def keyrotator(
             "PLAYMESH_DATA_DIR": str(data_dir),
             "PLAYMESH_ISSUER": ISSUER,
             "PLAYMESH_JWKS_URL": jwks_url,
+            "PLAYMESH_REVOCATIONS_URL": revocations_beside(jwks_url),
             **(environ or {}),
         }
         settings = KeyrotatorSettings.from_env(env)

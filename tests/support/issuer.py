@@ -1,7 +1,8 @@
-"""An issuer of tokens under a test's control: real keys, a real JWK Set server that counts."""
+"""An issuer of tokens under a test's control: real keys, a real server of documents that counts."""
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
+from shared.auth import revocations
 from shared.clock import Clock, to_seconds
 from tests.support.servers import serving
 
@@ -27,8 +29,15 @@ def ec_key(key_id: str) -> ECKey:
     return ECKey.generate_key("P-256", {"kid": key_id, "alg": "ES256", "use": "sig"})
 
 
+def revocations_beside(jwks_url: str) -> str:
+    """Where the issuer that serves this JWK Set serves its revocations."""
+    return jwks_url.replace("/jwks.json", "/revocations.json")
+
+
 class Issuer:
-    """`key` signs, `published` are the keys of the set; both may be changed at any time."""
+    """`key` signs, `published` are the keys of the set, `revoked` the marks of what was taken back;
+    all may be changed at any time.
+    """
 
     def __init__(self, clock: Clock, key: Key) -> None:
         self.clock = clock
@@ -38,6 +47,10 @@ class Issuer:
         self.status = 200
         self.requests = 0
         self.gate: asyncio.Event | None = None  # answers wait for it, if given
+        self.revoked: set[str] = set()
+        self.revocations_status = 200
+        self.revocations_requests = 0
+        self.revocations_unchanged = 0  # answered with 304
 
     def jwk_set(self) -> bytes:
         keys = [key.as_dict(private=False) for key in self.published]
@@ -81,6 +94,7 @@ class Issuer:
         """The URL of the JWK Set."""
         app = web.Application()
         app.router.add_get("/jwks.json", self._serve)
+        app.router.add_get("/revocations.json", self._serve_revocations)
         async with serving(app) as url:
             yield f"{url}/jwks.json"
 
@@ -90,3 +104,12 @@ class Issuer:
             await self.gate.wait()
         body = self.document if self.document is not None else self.jwk_set()
         return web.Response(body=body, status=self.status, content_type="application/json")
+
+    async def _serve_revocations(self, request: web.Request) -> web.Response:
+        self.revocations_requests += 1
+        body = revocations.render(self.revoked)
+        etag = f'"{hashlib.sha256(body).hexdigest()}"'
+        if self.revocations_status == 200 and request.headers.get("If-None-Match") == etag:
+            self.revocations_unchanged += 1
+            return web.Response(status=304, headers={"ETag": etag})
+        return web.Response(body=body, status=self.revocations_status, headers={"ETag": etag})

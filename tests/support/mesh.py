@@ -179,10 +179,15 @@ class Mesh:
         self.player_data.port = free_port()
         self._environ.setdefault("PLAYMESH_PLAYER_DATA_URL", self.player_data.url)
         await self.identity.start()
-        # Only now is it known where the others find the keys.
-        self._environ["PLAYMESH_JWKS_URL"] = f"{self.identity.url}/.well-known/jwks.json"
+        self.point_to_identity()
         await asyncio.gather(self.keyrotator.start(), self.player_data.start())
         await asyncio.gather(*(service.ready() for service in self.services))
+
+    def point_to_identity(self) -> None:
+        """Only when it listens is it known where the others find its documents."""
+        well_known = f"{self.identity.url}/.well-known"
+        self._environ["PLAYMESH_JWKS_URL"] = f"{well_known}/jwks.json"
+        self._environ["PLAYMESH_REVOCATIONS_URL"] = f"{well_known}/revocations.json"
 
     async def stop(self) -> list[int]:
         return await asyncio.gather(*(service.stop() for service in self.services))

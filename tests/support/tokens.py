@@ -14,6 +14,7 @@ from shared import errors
 from shared.auth.claims import Claims
 from shared.auth.jwks_client import JwksClient
 from shared.auth.jws import KeySource
+from shared.auth.revocations import Revocations
 from shared.auth.verifier import Expectations, TokenVerifier
 from shared.http.client import Document
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer
@@ -39,6 +40,7 @@ def keys_of(issuer: Issuer) -> JwksClient:
 def verifier_of(
     issuer: Issuer,
     keys: KeySource | None = None,
+    revocations: Revocations | None = None,
     /,
     **changes: Any,  # noqa: ANN401 - any field
 ) -> TokenVerifier:
@@ -49,7 +51,7 @@ def verifier_of(
         "longest_lifetime": LIFETIME,
     }
     keys = keys or keys_of(issuer)
-    return TokenVerifier(keys, Expectations(**expectations | changes), issuer.clock)
+    return TokenVerifier(keys, Expectations(**expectations | changes), issuer.clock, revocations)
 
 
 def encode(raw: bytes) -> str:

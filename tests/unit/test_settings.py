@@ -45,6 +45,8 @@ def test_without_a_variable_the_issuer_of_this_machine_is_trusted() -> None:
     assert TrustSettings.read(environment()) == TrustSettings(
         issuer="http://127.0.0.1:8080",
         jwks_url="http://127.0.0.1:8080/.well-known/jwks.json",
+        revocations_url="http://127.0.0.1:8080/.well-known/revocations.json",
+        revocations_fail_closed=False,
         allow_http=False,
         audience="gamebackend",
         access_token_ttl=timedelta(minutes=15),
@@ -92,7 +94,9 @@ def test_every_variable_of_trust_is_read() -> None:
     env = environment(
         ISSUER="https://id.example.com/",
         JWKS_URL="http://cdn:8080/keys.json",
-        JWKS_ALLOW_HTTP="true",
+        REVOCATIONS_URL="http://cdn:8080/revoked.json",
+        REVOCATIONS_FAIL_CLOSED="true",
+        ALLOW_HTTP="true",
         AUDIENCE="mygame",
         ACCESS_TOKEN_TTL="5m",
         JWKS_TTL="60",
@@ -100,6 +104,8 @@ def test_every_variable_of_trust_is_read() -> None:
     assert TrustSettings.read(env) == TrustSettings(
         issuer="https://id.example.com",
         jwks_url="http://cdn:8080/keys.json",
+        revocations_url="http://cdn:8080/revoked.json",
+        revocations_fail_closed=True,
         allow_http=True,
         audience="mygame",
         access_token_ttl=timedelta(minutes=5),
@@ -134,24 +140,32 @@ def test_a_limit_of_zero_is_none(clock: ManualClock) -> None:
             limiter.take("somebody")
 
 
-def test_the_jwk_set_is_expected_at_the_issuer_s_well_known_place() -> None:
+def test_documents_are_expected_at_the_issuer_s_well_known_places() -> None:
     trust = TrustSettings.read(environment(ISSUER="https://example.com/id/"))
     assert trust.jwks_url == "https://example.com/id/.well-known/jwks.json"
+    assert trust.revocations_url == "https://example.com/id/.well-known/revocations.json"
 
 
-def test_keys_come_over_https_unless_the_operator_says_otherwise() -> None:
-    for environ in ({"ISSUER": "http://identity:8080"}, {"JWKS_URL": "http://cdn.example.com/k"}):
+@pytest.mark.parametrize("name", ["JWKS_URL", "REVOCATIONS_URL"])
+def test_documents_come_over_https_unless_the_operator_says_otherwise(name: str) -> None:
+    for environ in ({"ISSUER": "http://identity:8080"}, {name: "http://cdn.example.com/document"}):
         env = environment(**environ)
         TrustSettings.read(env)
-        with pytest.raises(SettingsError, match=r"^PLAYMESH_JWKS_URL: .*PLAYMESH_JWKS_ALLOW_HTTP"):
+        with pytest.raises(SettingsError) as faults:
             env.check()
-        env = environment(**environ, JWKS_ALLOW_HTTP="true")
+        (fault,) = (one for one in faults.value.faults if one.startswith(f"PLAYMESH_{name}: "))
+        assert "PLAYMESH_ALLOW_HTTP=true" in fault
+        env = environment(**environ, ALLOW_HTTP="true")
         TrustSettings.read(env)
         env.check()
 
 
 def test_an_issuer_is_only_a_name_and_may_be_http() -> None:
-    env = environment(ISSUER="http://identity:8080", JWKS_URL="https://cdn.example.com/keys.json")
+    env = environment(
+        ISSUER="http://identity:8080",
+        JWKS_URL="https://cdn.example.com/keys.json",
+        REVOCATIONS_URL="https://id.example.com/revocations.json",
+    )
     assert TrustSettings.read(env).issuer == "http://identity:8080"
     env.check()
 
@@ -166,7 +180,9 @@ def test_an_issuer_is_only_a_name_and_may_be_http() -> None:
         (read_server, "LOG_FORMAT", "xml"),
         (TrustSettings.read, "ISSUER", "id.example.com"),
         (TrustSettings.read, "JWKS_URL", "file:///keys.json"),
-        (TrustSettings.read, "JWKS_ALLOW_HTTP", "yes"),
+        (TrustSettings.read, "REVOCATIONS_URL", "file:///revocations.json"),
+        (TrustSettings.read, "REVOCATIONS_FAIL_CLOSED", "yes"),
+        (TrustSettings.read, "ALLOW_HTTP", "yes"),
         (TrustSettings.read, "ACCESS_TOKEN_TTL", "59"),
         (TrustSettings.read, "ACCESS_TOKEN_TTL", "61m"),
         (TrustSettings.read, "JWKS_TTL", "0"),

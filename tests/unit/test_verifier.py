@@ -42,6 +42,21 @@ async def test_a_service_s_token_has_no_session(verifier: TokenVerifier, issuer:
     )
 
 
+@pytest.mark.parametrize(
+    "bans", [["chat"], ["chat", "ranked.eu-west_1"], ["0"], ["x" * 32], [str(n) for n in range(16)]]
+)
+async def test_a_token_says_what_parts_of_the_game_its_player_is_kept_out_of(
+    verifier: TokenVerifier, issuer: Issuer, bans: list[str]
+) -> None:
+    assert (await accept(verifier, issuer.token(bans=bans))).bans == frozenset(bans)
+
+
+async def test_a_token_that_says_nothing_of_bans_has_none(
+    verifier: TokenVerifier, issuer: Issuer
+) -> None:
+    assert (await accept(verifier, issuer.token())).bans == frozenset()
+
+
 async def test_a_token_with_an_elliptic_signature_is_accepted(
     issuer: Issuer, elliptic_key: ECKey
 ) -> None:
