@@ -208,8 +208,12 @@ async def story(mesh: Mesh, http: aiohttp.ClientSession) -> None:
     promise((await player.load("slot1"))["version"] == saved["version"], "the save is still there")
     tell(f"user {player.user_id} is back, and so is slot1")
 
+    await farewell(player)
+
+
+async def farewell(player: GameClient) -> None:
     step("Log another device out")
-    stolen = GameClient(mesh, http, player.user_id, player.guest_secret)
+    stolen = GameClient(player.mesh, player.http, player.user_id, player.guest_secret)
     await stolen.log_in("lost phone")
     await stolen.load("slot1")
     devices = await player.devices()

@@ -133,12 +133,12 @@ async def render_export(
     held: Held, others: AsyncIterator[tuple[str, bytes]]
 ) -> AsyncIterator[bytes]:
     """One JSON document, in parts: what identity holds, then the pages of every other service."""
-    yield b'{"identity":' + _json(render_held(held)) + b',"services":['
-    separator = b""
+    head = b'{"identity":' + _json(render_held(held)) + b',"services":['
+    before = head  # with the first page, so that nothing was sent where there is none
     async for name, page in others:
-        yield separator + b'{"service":' + _json(name) + b',"held":' + page + b"}"
-        separator = b","
-    yield b"]}"
+        yield before + b'{"service":' + _json(name) + b',"held":' + page + b"}"
+        before = b","
+    yield b"]}" if before != head else head + b"]}"
 
 
 def describe_banned(error: errors.Banned) -> Mapping[str, object]:

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from services.identity import account_wire as wire
 from services.identity.appkeys import ACCOUNTS, BANS, SESSIONS
-from services.identity.models import ENDED_BY_OPERATOR, Account
+from services.identity.models import ENDED_BY_OPERATOR
 from shared import errors
 from shared.auth.middleware import require_scope
 from shared.http.bodies import Fields, read_object
@@ -22,10 +22,7 @@ routes = web.RouteTableDef()
 @routes.get(_PLAYER)
 @require_scope(ADMIN)
 async def player(request: web.Request) -> web.Response:
-    account = await request.app[ACCOUNTS].find(wire.read_user_id(request.match_info))
-    if account is None:
-        raise errors.NotFound("there is no such account")
-    return await _player(request, account)
+    return await _player(request, wire.read_user_id(request.match_info))
 
 
 @routes.post(f"{_PLAYER}/ban")
@@ -35,10 +32,8 @@ async def ban(request: web.Request) -> web.Response:
         wire.read_user_id(request.match_info),
         wire.read_ban(await read_object(request)),
     )
-    account = await request.app[BANS].ban(
-        user_id, reason=asked.reason, until=asked.until, scope=asked.scope
-    )
-    return await _player(request, account)
+    await request.app[BANS].ban(user_id, reason=asked.reason, until=asked.until, scope=asked.scope)
+    return await _player(request, user_id)
 
 
 @routes.post(f"{_PLAYER}/unban")
@@ -46,7 +41,8 @@ async def ban(request: web.Request) -> web.Response:
 async def unban(request: web.Request) -> web.Response:
     user_id = wire.read_user_id(request.match_info)
     scope = wire.read_scope(await _optional_object(request))
-    return await _player(request, await request.app[BANS].unban(user_id, scope=scope))
+    await request.app[BANS].unban(user_id, scope=scope)
+    return await _player(request, user_id)
 
 
 @routes.post(f"{_PLAYER}/revoke-sessions")
@@ -55,7 +51,7 @@ async def revoke_sessions(request: web.Request) -> web.Response:
     """The player may log in again: to keep somebody out, ban."""
     user_id = wire.read_user_id(request.match_info)
     await request.app[SESSIONS].end_all(user_id, reason=ENDED_BY_OPERATOR)
-    return await player(request)
+    return await _player(request, user_id)
 
 
 @routes.get(_IDENTITY)
@@ -86,6 +82,9 @@ async def _optional_object(request: web.Request) -> Fields:
     return await read_object(request) if request.can_read_body else Fields({})
 
 
-async def _player(request: web.Request, account: Account) -> web.Response:
-    sessions = await request.app[SESSIONS].living(account.user_id)
+async def _player(request: web.Request, user_id: str) -> web.Response:
+    account = await request.app[ACCOUNTS].find(user_id)
+    if account is None:
+        raise errors.NotFound("there is no such account")
+    sessions = await request.app[SESSIONS].living(user_id)
     return json_response(wire.render_player(account, sessions))

@@ -22,14 +22,14 @@ class Bans:
 
     async def ban(
         self, user_id: str, *, reason: str, until: datetime | None, scope: str = EVERYTHING
-    ) -> Account:
+    ) -> None:
         """In place of a ban of the same scope. Raises NotFound, Conflict, InvalidRequest."""
         ban = self._ban(reason, until, scope)
-        return _found(await self._accounts.change(user_id, lambda account: account.banned(ban)))
+        _require(await self._accounts.change(user_id, lambda account: account.banned(ban)))
 
-    async def unban(self, user_id: str, *, scope: str = EVERYTHING) -> Account:
+    async def unban(self, user_id: str, *, scope: str = EVERYTHING) -> None:
         """Where there is no such ban nothing changes. Raises NotFound."""
-        return _found(await self._accounts.change(user_id, lambda account: account.unbanned(scope)))
+        _require(await self._accounts.change(user_id, lambda account: account.unbanned(scope)))
 
     async def ban_identity(
         self, provider: str, external_id: str, *, reason: str, until: datetime | None
@@ -62,7 +62,6 @@ class Bans:
         return Ban(reason, since=now, until=until, scope=scope)
 
 
-def _found(account: Account | None) -> Account:
+def _require(account: Account | None) -> None:
     if account is None:
         raise errors.NotFound("there is no such account")
-    return account

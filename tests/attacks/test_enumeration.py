@@ -54,7 +54,7 @@ async def identity(
     tmp_path: Path, clock: ManualClock, calls: Counter[str]
 ) -> AsyncIterator[RunningIdentity]:
     def counted(stores: Stores) -> Stores:
-        kept = {
+        kept: dict[str, Any] = {
             field.name: Counted(getattr(stores, field.name), calls)
             for field in fields(stores)
             if field.name != "refresh_key"

@@ -14,6 +14,7 @@ from aiohttp import web
 from services.identity.app import maintain
 from services.identity.appkeys import ERASURES
 from services.identity.settings import Settings
+from shared import errors
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
@@ -326,8 +327,9 @@ class TestInactiveGuests:
         clock.advance(100 * DAY)
         seen = [guest async for guest in identity.stores.accounts.inactive_guests(clock.now())]
         await player.try_to_log_in()
-        (guest,) = seen
-        assert (await identity.stores.accounts.get(player.user_id)).revision > guest.revision
+        assert [guest.user_id for guest in seen] == [player.user_id]
+        with pytest.raises(errors.VersionConflict):
+            await identity.stores.accounts.replace(seen[0].seen(clock.now()))
         await self.maintain(identity, settings, clock)
         assert await state(identity, player) == "active"
 

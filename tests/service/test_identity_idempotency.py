@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import structlog
 
-from services.identity.app import create_app, new_signer, open_stores
+from services.identity.app import new_signer, open_app, open_stores
 from services.identity.settings import Settings
 from shared import errors
 from shared.ids import digest
@@ -337,7 +337,8 @@ async def crashing(
         await signer.refresh()
         broken = replace(stores, **{crash.store: crash.into(getattr(stores, crash.store))})
         async with (
-            serving(create_app(settings, broken, signer, clock)) as url,
+            open_app(settings, broken, signer, clock) as app,
+            serving(app) as url,
             aiohttp.ClientSession(url) as http,
         ):
             yield http

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.identity.app import create_app, new_signer, open_stores
+from services.identity.app import new_signer, open_app, open_stores
 from services.identity.settings import Settings
 from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
@@ -57,7 +57,8 @@ async def _started(
     ):
         signer = new_signer(settings, keys, clock)
         async with (
-            serving(create_app(settings, stores, signer, clock)) as url,
+            open_app(settings, stores, signer, clock) as app,
+            serving(app) as url,
             aiohttp.ClientSession(url) as http,
         ):
             yield http, signer
