@@ -82,8 +82,8 @@ class SessionEnded(InvalidRefreshToken):
     code = "session_ended"
     title = "The session has been ended"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__()
+    def __init__(self, detail: str | None = None, *, reason: str = "ended") -> None:
+        super().__init__(detail)
         self.reason = reason
 
 
@@ -93,13 +93,13 @@ class Forbidden(PlaymeshError):
 
 
 class Banned(Forbidden):
-    """`reason` is for the player; `until` None: until it is lifted."""
+    """The detail is the reason, for the player; `until` None: until it is lifted."""
 
     code = "banned"
     title = "The player is banned"
 
-    def __init__(self, reason: str, until: datetime | None) -> None:
-        super().__init__(reason)
+    def __init__(self, detail: str | None = None, *, until: datetime | None = None) -> None:
+        super().__init__(detail)
         self.until = until
 
 

@@ -53,7 +53,7 @@ class Bans:
         """Raises Banned. For every way in and every link, after the platform has confirmed it."""
         found = await self._identities.find(provider, external_id)
         if found is not None and found.ban.holds(self._clock.now()):
-            raise errors.Banned(found.ban.reason, found.ban.until)
+            raise errors.Banned(found.ban.reason, until=found.ban.until)
 
     def _ban(self, reason: str, until: datetime | None, scope: str) -> Ban:
         now = self._clock.now()

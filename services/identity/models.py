@@ -214,7 +214,7 @@ class Session:
     def refusal(self, outcome: Outcome) -> errors.PlaymeshError | None:
         """What to raise for an outcome; None where a token is given."""
         if outcome is Outcome.REFUSED and self.ended_reason is not None:
-            return errors.SessionEnded(self.ended_reason)
+            return errors.SessionEnded(reason=self.ended_reason)
         refusal = REFUSALS.get(outcome)
         return refusal() if refusal else None
 

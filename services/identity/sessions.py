@@ -187,7 +187,7 @@ class Sessions:
 def _admit(account: Account, now: datetime) -> None:
     ban = account.ban(now)
     if ban is not None:
-        raise errors.Banned(ban.reason, ban.until)
+        raise errors.Banned(ban.reason, until=ban.until)
 
 
 def _count(outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
-from services.identity.handlers import routes
+from services.identity import account_handlers, handlers
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
@@ -52,7 +52,11 @@ TAKES_FORM: dict[str, Mapping[str, str]] = {
     **{path: REFRESH for path in TAKES_JSON if "access-token" in path},
 }
 TAKES_QUERY = {path: values for path, values in TAKES_FORM.items() if path != "/oauth2/token"}
-TAKES_NOTHING = ["/.well-known/jwks.json", "/.well-known/openid-configuration"]
+TAKES_NOTHING = [
+    "/.well-known/jwks.json",
+    "/.well-known/openid-configuration",
+    "/.well-known/revocations.json",
+]
 
 NOT_AN_OBJECT: dict[str, tuple[bytes, int, str]] = {
     "broken off": (b'{"a":', 400, "invalid_request"),
@@ -164,7 +168,8 @@ async def identity(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 
 
 def declared_routes() -> set[tuple[str, str]]:
-    return set(apps.route_table(routes))
+    """Those that take no token."""
+    return set(apps.route_table(handlers.routes))
 
 
 ROUTES = {
@@ -175,8 +180,10 @@ ROUTES = {
 
 
 def wrong_methods() -> Iterator[Any]:
+    taken = ROUTES | set(apps.route_table(account_handlers.routes))
     for path in sorted({path for _, path in ROUTES}):
-        allowed = sorted(method for method, known in ROUTES if known == path)
+        patterns = (path, "/v1/sessions/{session_id}" if "sessions/" in path else path)
+        allowed = sorted({method for method, known in taken if known in patterns})
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
             if method not in allowed:
                 yield pytest.param(method, path, allowed, id=f"{method} {path}")

@@ -160,9 +160,10 @@ class TestEnd:
 
 class TestSingleSession:
     async def test_a_login_ends_the_others_and_they_are_told_why(
-        self, single: RunningIdentity
+        self, single: RunningIdentity, clock: ManualClock
     ) -> None:
         first = await new_person(single)
+        clock.advance(0.001)
         second = await first.on_another_device()
         assert ended(await first.refresh()) == "signed_in_elsewhere"
         assert (await second.refresh()).status == 200
