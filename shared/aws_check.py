@@ -15,6 +15,9 @@ from shared.start_check import Probe, StartError
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 _MISSING = {"ResourceNotFoundException", "NoSuchBucket"}
+_NO_INDEX = "does not have the specified index"
+_NEW_INDEX = "backfilling"
+"""DynamoDB tells both by a ValidationException's words alone."""
 _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IncorrectEndpoint"}
 _THROTTLED = {
     "ProvisionedThroughputExceededException",
@@ -118,7 +121,7 @@ def _fault(action: str, place: str, note: str, error: AwsError) -> str | None:
         return f"AWS credentials: {reason}; {_WHERE}"
     if _is_passing(error):
         return None
-    if code in _MISSING:
+    if code in _MISSING or _NO_INDEX in message:
         told = f"{place} does not exist: make aws-setup makes it, or AWS_REGION is the wrong one"
     elif code in _ELSEWHERE:
         told = f"{place} is in another region: AWS_REGION is the wrong one"
@@ -143,4 +146,6 @@ def _is_passing(error: AwsError) -> bool:
     if not error.response:  # nobody has answered
         return True
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or status == 429 or error.code in _THROTTLED  # noqa: PLR2004 - of HTTP
+    if status >= 500 or status == 429 or error.code in _THROTTLED:  # noqa: PLR2004 - of HTTP
+        return True
+    return _NEW_INDEX in error.message

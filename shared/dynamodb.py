@@ -41,6 +41,8 @@ _NOBODY: Mapping[str, Mapping[str, Any]] = {
 }
 """No key, by its type: ids are hexadecimal, digests are 32 bytes, other keys have a `#`, and
 numbers count from 0."""
+_NO_TABLE = ("Requested resource not found", "non-existent table")
+"""DynamoDB's and DynamoDB Local's words. The probes of the table itself tell the operator."""
 _WAIT_FOR_INDEX = 1.0
 _NOT_YET_HERE = " AND ".join(f"#{name} <> :operation" for name in _OPERATIONS)
 
@@ -364,7 +366,7 @@ def probes(client: Client, prefix: str, *definitions: TableDefinition) -> list[P
                 client,
                 "query",
                 f"index {index['IndexName']} of table {name}",
-                passes=["ResourceNotFoundException"],  # the table, which its own probes tell
+                passes=_NO_TABLE,
                 TableName=name,
                 IndexName=index["IndexName"],
                 **_query_in_vain(definition, index["KeySchema"]),

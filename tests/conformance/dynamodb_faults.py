@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,19 +15,26 @@ from aiohttp import web
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
     IDENTITIES,
+    IDENTITY_BANS,
     SESSIONS,
+    DynamoAccountStore,
+    DynamoIdentityBanStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
+from services.identity.models import SessionKey
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
 from services.player_data.models import LARGEST_PAGE, LARGEST_VALUE, Precondition, Record, RecordKey
 from shared import errors
 from shared.aws import Client
-from shared.dynamodb import create_table
+from shared.dynamodb import TableDefinition, create_table
+from shared.ids import new_id
+from tests.conformance.accounts import BANNED, account
 from tests.conformance.dynamodb import TABLES, OnDynamo
-from tests.conformance.identities import identity, log_in
+from tests.conformance.identities import BOB, identity, log_in
+from tests.conformance.identity_bans import BAN
 from tests.conformance.records import ALICE, KEY, delete, fill, in_saves, numbers, page, put, walk
-from tests.conformance.sessions import SESSION, redeem
+from tests.conformance.sessions import LATER, SESSION, create_all, redeem, start
 from tests.support.aws import client, new_tables
 from tests.support.servers import serving
 
@@ -53,6 +62,7 @@ async def server_error(_: web.Request, __: bytes) -> web.StreamResponse:
     return web.json_response({"__type": "InternalServerError"}, status=500)
 
 
+_READS = ("GetItem", "Query", "Scan")
 LOSSES = [cut_off, cut_short, server_error]
 
 
@@ -74,7 +84,7 @@ async def losing(upstream: str, lose: Lose) -> AsyncIterator[tuple[Client, list[
             body = await response.read()
         # botocore gives all attempts of a call the same id.
         call = request.headers["amz-sdk-invocation-id"]
-        if operation in ("PutItem", "UpdateItem", "TransactWriteItems") and call not in seen:
+        if operation not in _READS and call not in seen:
             seen.add(call)
             return await lose(request, body)
         return web.Response(status=response.status, body=body)
@@ -96,24 +106,30 @@ class DynamoFaults(OnDynamo):
     async def test_botocore_sends_a_write_again_whose_reply_is_lost_and_it_happens_once(
         self, endpoint: str, dynamodb: Client, lose: Lose
     ) -> None:
-        prefix = await new_tables(dynamodb, ACCOUNTS, IDENTITIES, SESSIONS, *TABLES)
+        definitions = (ACCOUNTS, IDENTITIES, IDENTITY_BANS, SESSIONS, *TABLES)
+        prefix = await new_tables(dynamodb, *definitions)
         async with losing(endpoint, lose) as (unlucky, attempts):
             # Side by side: botocore waits a little before it sends again.
             await asyncio.gather(
-                log_in(DynamoIdentityStore(unlucky, prefix), identity()),
+                log_in(DynamoIdentityStore(unlucky, prefix), identity(BOB)),
+                _use_account(DynamoAccountStore(unlucky, prefix)),
+                _use_ban(DynamoIdentityBanStore(unlucky, prefix)),
                 _use_session(DynamoSessionStore(unlucky, prefix)),
                 _use_record(DynamoRecordStore(unlucky, prefix)),
             )
         # The record: created without a look, then twice read, copied and changed.
         assert Counter(attempts) == {
-            "GetItem": 2,
-            "PutItem": 2 + 4,
-            "UpdateItem": 8,
+            "GetItem": 2 + 1,
+            "PutItem": 2 + 2 + 4,
+            "UpdateItem": 2 + 2 + 4 + 6,
+            "DeleteItem": 2,
+            "Query": 1,
+            "BatchWriteItem": 2,
             "TransactWriteItems": 2,
         }
-        session = await DynamoSessionStore(dynamodb, prefix).get(SESSION.key)
-        assert session is not None
-        assert session.counter == 2
+        assert await DynamoSessionStore(dynamodb, prefix).get(SESSION.key) is None
+        found = await DynamoAccountStore(dynamodb, prefix).get(BANNED.user_id)
+        assert found == replace(BANNED, revision=2)
         assert await numbers(DynamoRecordStore(dynamodb, prefix)) == [2, 1]
 
     async def test_a_missing_table_is_bad_weather_and_the_log_names_it(
@@ -254,10 +270,131 @@ class DynamoFaults(OnDynamo):
             "TimeToLiveStatus": "ENABLED",
         }
 
+    async def test_a_table_from_before_there_was_an_index_gets_it_and_keeps_its_items(
+        self, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, _without_indexes(SESSIONS))
+        store = DynamoSessionStore(dynamodb, prefix)
+        await start(store, 2)
+        ended = await store.end(SESSION.key, now=LATER, reason="signed_out")
+        with pytest.raises(errors.Unavailable):
+            await store.ended_since(LATER, limit=1)
+        for _ in range(2):
+            await create_table(dynamodb, prefix, SESSIONS)
+            assert await store.ended_since(LATER, limit=1) == [ended]
+
+    async def test_a_new_index_is_waited_for(self, dynamodb: Client) -> None:
+        prefix = await new_tables(dynamodb, _without_indexes(SESSIONS))
+        filling = Backfilling(dynamodb, looks=2)
+        await create_table(filling, prefix, SESSIONS)
+        assert filling.looks == 0
+
+    # What is done in parts.
+
+    async def test_what_dynamodb_leaves_of_a_batch_is_asked_for_again(
+        self, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, SESSIONS)
+        plenty = [replace(SESSION, key=SessionKey(ALICE, new_id())) for _ in range(30)]
+        store = DynamoSessionStore(dynamodb, prefix)
+        await create_all(store, plenty)
+        busy = Busy(dynamodb, at_once=10)
+        await DynamoSessionStore(busy, prefix).delete_all(ALICE)
+        assert await store.list(ALICE) == []
+        assert busy.asked == [25, 15, 5, 5]
+
+    async def test_a_batch_of_which_nothing_is_done_is_bad_weather(self, dynamodb: Client) -> None:
+        prefix = await new_tables(dynamodb, SESSIONS)
+        store = DynamoSessionStore(dynamodb, prefix)
+        await store.create(SESSION)
+        with pytest.raises(errors.Unavailable):
+            await DynamoSessionStore(Busy(dynamodb, at_once=0), prefix).delete_all(ALICE)
+        assert await store.list(ALICE) == [SESSION]
+
+    async def test_what_was_ended_lately_is_asked_of_all_shards_at_once(
+        self, endpoint: str, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, SESSIONS)
+        async with losing(endpoint, server_error) as (counted, attempts):
+            assert await DynamoSessionStore(counted, prefix).ended_since(LATER, limit=9) == []
+        assert attempts == ["Query"] * 8
+
+
+class Backfilling:
+    """Describes a table's indexes as not there yet `looks` times."""
+
+    def __init__(self, client: Client, looks: int) -> None:
+        self._client = client
+        self._created = False
+        self.looks = looks
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        return getattr(self._client, name)
+
+    async def update_table(self, **parameters: object) -> Mapping[str, Any]:
+        self._created = True
+        answer: Mapping[str, Any] = await self._client.update_table(**parameters)
+        return answer
+
+    async def describe_table(self, **parameters: object) -> Mapping[str, Any]:
+        answer: dict[str, Any] = await self._client.describe_table(**parameters)
+        if self._created and self.looks:
+            self.looks -= 1
+            for index in answer["Table"]["GlobalSecondaryIndexes"]:
+                index["IndexStatus"] = "CREATING"
+        return answer
+
+
+class Busy:
+    """Of a batch only the first `at_once` requests are done; `asked` is how many there were."""
+
+    def __init__(self, client: Client, at_once: int) -> None:
+        self._client = client
+        self._at_once = at_once
+        self.asked: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        return getattr(self._client, name)
+
+    async def batch_write_item(
+        self,
+        *,
+        RequestItems: Mapping[str, Sequence[Any]],  # noqa: N803 - boto3's
+    ) -> Mapping[str, Any]:
+        ((table, requests),) = RequestItems.items()
+        self.asked.append(len(requests))
+        if now := requests[: self._at_once]:
+            await self._client.batch_write_item(RequestItems={table: now})
+        later = requests[self._at_once :]
+        return {"UnprocessedItems": {table: later} if later else {}}
+
+
+def _without_indexes(definition: TableDefinition) -> TableDefinition:
+    keys = {key["AttributeName"] for key in definition.schema["KeySchema"]}
+    attributes = definition.schema["AttributeDefinitions"]
+    schema = {
+        **definition.schema,
+        "AttributeDefinitions": [each for each in attributes if each["AttributeName"] in keys],
+    }
+    del schema["GlobalSecondaryIndexes"]
+    return replace(definition, schema=schema)
+
+
+async def _use_account(store: DynamoAccountStore) -> None:
+    await store.create(account())
+    assert (await store.replace(BANNED)).revision == 2
+
+
+async def _use_ban(store: DynamoIdentityBanStore) -> None:
+    await store.put(BAN)
+    await store.delete(BAN.provider, BAN.external_id)
+
 
 async def _use_session(store: DynamoSessionStore) -> None:
     await store.create(SESSION)
     assert (await redeem(store)).session.counter == 2
+    assert await store.end(SESSION.key, now=LATER, reason="signed_out")
+    await store.delete_all(ALICE)
 
 
 async def _use_record(store: DynamoRecordStore) -> None:

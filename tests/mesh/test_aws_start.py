@@ -92,6 +92,31 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
     )
 
 
+async def test_an_index_that_is_missing_is_named_and_setting_up_again_makes_it(
+    environ: dict[str, str], moto: str
+) -> None:
+    """As after an update, of tables that were there before."""
+    older = {**environ, "PLAYMESH_TABLE_PREFIX": "older-"}
+    ended = await run("infra.aws_setup", older)
+    assert ended.code == 0, ended
+    async with aws.client("dynamodb", moto) as client:
+        for table, index in (("accounts", "by-mark"), ("sessions", "by-end")):
+            await client.update_table(
+                TableName=f"older-{table}",
+                GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": index}}],
+            )
+    told(
+        await faults("identity", older),
+        "index by-mark of table older-accounts in eu-west-1 does not exist: make aws-setup makes",
+        "index by-end of table older-sessions in eu-west-1 does not exist: make aws-setup makes",
+    )
+    ended = await run("infra.aws_setup", older)
+    assert ended.code == 0, ended
+    async with started(older, "identity") as (identity,):
+        assert (await run("services.keyrotator", environ, "--once")).code == 0
+        await identity.ready()
+
+
 async def test_one_pass_of_keyrotator_names_it_as_well(environ: dict[str, str]) -> None:
     missing = {**environ, "PLAYMESH_SECRET_PREFIX": "nobody/"}
     told(await faults("keyrotator", missing, "--once"), "secret nobody/key-ring in eu-west-1")
@@ -116,7 +141,7 @@ async def test_without_a_region_the_variable_is_named(environ: dict[str, str]) -
 async def test_every_permission_that_is_denied_is_named(
     environ: dict[str, str], faulty: FaultyAws
 ) -> None:
-    denied = ("GetItem", "PutItem", "UpdateItem", "Query")
+    denied = ("GetItem", "PutItem", "UpdateItem", "Query", "Scan", "BatchWriteItem")
     faulty.refusals = {
         **{f"dynamodb:{name}": "AccessDeniedException" for name in denied},
         "secretsmanager:GetSecretValue": "AccessDeniedException",
@@ -129,12 +154,18 @@ async def test_every_permission_that_is_denied_is_named(
         await faults("identity", environ),
         f"dynamodb:GetItem on table playmesh-accounts {place} (not dynamodb:GetItem)",
         f"dynamodb:PutItem on table playmesh-accounts {place}",
+        f"dynamodb:UpdateItem on table playmesh-accounts {place}",
+        f"dynamodb:Scan on table playmesh-accounts {place}",
+        f"dynamodb:Query on index by-mark of table playmesh-accounts {place}",
         f"dynamodb:UpdateItem on table playmesh-idempotency {place}",
         f"dynamodb:GetItem on table playmesh-identities {place}",
         f"dynamodb:PutItem on table playmesh-identities {place}",
         f"dynamodb:GetItem on table playmesh-sessions {place}",
         f"dynamodb:PutItem on table playmesh-sessions {place}",
         f"dynamodb:UpdateItem on table playmesh-sessions {place}",
+        f"dynamodb:Query on table playmesh-sessions {place}",
+        f"dynamodb:BatchWriteItem on table playmesh-sessions {place}",
+        f"dynamodb:Query on index by-end of table playmesh-sessions {place}",
         f"secretsmanager:GetSecretValue on secret playmesh/service-clients {place}",
         f"secretsmanager:GetSecretValue on secret playmesh/refresh-key {place}",
         f"secretsmanager:GetSecretValue on secret playmesh/key-ring {place}",

@@ -64,6 +64,10 @@ async def fault(client: Answering) -> str:
             refusal("ResourceNotFoundException"),
             f"{PLACE} does not exist",
         ),
+        (
+            refusal("ValidationException", "The table does not have the specified index: by-x"),
+            f"{PLACE} does not exist: make aws-setup makes it",
+        ),
         (refusal("PermanentRedirect"), f"{PLACE} is in another region"),
         (
             refusal("ValidationException", "the key does not match"),
@@ -85,6 +89,7 @@ async def test_what_trying_again_will_not_help_is_one_line(error: Exception, tol
     "error",
     [
         refusal("ThrottlingException"),
+        refusal("ValidationException", "Cannot read from backfilling global secondary index: x"),
         refusal("ProvisionedThroughputExceededException"),
         refusal("TooMany", status=429),
         refusal("InternalServerError", status=500),
