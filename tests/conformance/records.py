@@ -816,7 +816,7 @@ class RecordExportContract:
         for key in in_saves("a", "b", "c"):
             for _ in range(4):
                 await put(store, key, "x" * (LARGEST_PAGE // 6))
-        sizes = []
+        sizes: list[int] = []
         after = None
         while not sizes or after is not None:
             found = await store.export(ALICE, after=after, limit=100)

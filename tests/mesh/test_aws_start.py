@@ -116,7 +116,7 @@ async def test_without_a_region_the_variable_is_named(environ: dict[str, str]) -
 async def test_every_permission_that_is_denied_is_named(
     environ: dict[str, str], faulty: FaultyAws
 ) -> None:
-    denied = ("GetItem", "PutItem", "UpdateItem", "Query")
+    denied = ("GetItem", "PutItem", "UpdateItem", "Query", "BatchWriteItem")
     faulty.refusals = {
         **{f"dynamodb:{name}": "AccessDeniedException" for name in denied},
         "secretsmanager:GetSecretValue": "AccessDeniedException",
@@ -155,8 +155,10 @@ async def test_every_permission_that_is_denied_is_named(
         f"dynamodb:GetItem on table playmesh-records {place}",
         f"dynamodb:UpdateItem on table playmesh-records {place}",
         f"dynamodb:Query on table playmesh-records {place}",
+        f"dynamodb:BatchWriteItem on table playmesh-records {place}",
         f"dynamodb:PutItem on table playmesh-record-versions {place}",
         f"dynamodb:Query on table playmesh-record-versions {place}",
+        f"dynamodb:BatchWriteItem on table playmesh-record-versions {place}",
     )
 
 

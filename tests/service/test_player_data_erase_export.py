@@ -241,7 +241,7 @@ class TestExport:
             clock.advance(1)
         deleted = await written(player, "gone", f"{RECORDS}/saves/slot2")
         await player.delete(f"{RECORDS}/saves/slot2")
-        again = [await written(player, value, f"{RECORDS}/a/again") for value in (0, [])]
+        again = [await written(player, value, f"{RECORDS}/a/again") for value in (0, "new")]
         await player.call("POST", "/set-player-data", json={"player_name": "Ada"})
         profile = (await player.get(f"{RECORDS}/profile/player")).json()
         assert await identity.export(player.user_id) == {
