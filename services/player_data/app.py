@@ -8,7 +8,9 @@ from aiohttp import web
 
 from services.player_data import wire
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
-from services.player_data.appkeys import PROFILES, RECORDS
+from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS
+from services.player_data.erasure import Erasure
+from services.player_data.export import Export
 from services.player_data.handlers import routes
 from services.player_data.ports import RecordStore
 from services.player_data.profile import Profiles
@@ -38,11 +40,13 @@ async def open_records(server: ServerSettings, check: StartCheck) -> AsyncIterat
         return
     # Imported here: where nothing is kept in AWS, its libraries need not be installed.
     from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore  # noqa: PLC0415
-    from shared import aws, dynamodb  # noqa: PLC0415
+    from shared import aws, dynamodb, dynamodb_batch  # noqa: PLC0415
 
     async with aws.client("dynamodb") as client:
-        check.add(dynamodb.probes(client, server.aws.table_prefix, RECORDS, RECORD_VERSIONS))
-        yield DynamoRecordStore(client, server.aws.table_prefix)
+        prefix, tables = server.aws.table_prefix, (RECORDS, RECORD_VERSIONS)
+        check.add(dynamodb.probes(client, prefix, *tables))
+        check.add(dynamodb_batch.deletion_probes(client, prefix, *tables))
+        yield DynamoRecordStore(client, prefix)
 
 
 def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Application:
@@ -52,6 +56,8 @@ def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Appl
     )
     app[RECORDS] = Records(store, clock)
     app[PROFILES] = Profiles(store, clock)
+    app[ERASURE] = Erasure(store)
+    app[EXPORT] = Export(store)
     app.add_routes(routes)
     trust(app, service="player_data", clock=clock, **asdict(settings.trust))
     return app

@@ -2,8 +2,12 @@
 
 from aiohttp import web
 
+from services.player_data.erasure import Erasure
+from services.player_data.export import Export
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
 
 RECORDS: web.AppKey[Records] = web.AppKey("RECORDS", Records)
 PROFILES: web.AppKey[Profiles] = web.AppKey("PROFILES", Profiles)
+ERASURE: web.AppKey[Erasure] = web.AppKey("ERASURE", Erasure)
+EXPORT: web.AppKey[Export] = web.AppKey("EXPORT", Export)

@@ -1,20 +1,25 @@
-"""player_data's routes: parse, call, render. Every one asks for a player's token."""
+"""player_data's routes: parse, call, render.
+
+Every one asks for a player's token, but for those of a whole player, which are for services.
+"""
 
 from http import HTTPStatus
 
 from aiohttp import web
 
 from services.player_data import wire
-from services.player_data.appkeys import PROFILES, RECORDS
+from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS
 from services.player_data.models import RecordKey
 from services.player_data.records import resolve_player
-from shared.auth.middleware import CLAIMS
+from shared.auth.middleware import CLAIMS, require_scope
 from shared.http.bodies import read_json, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
 
 _routes = web.RouteTableDef()
 
+_PLAYER = "/v1/players/{player}"
+_EXPORT = "/v1/players/{player}/export"
 _LIST = "/v1/players/{player}/records"
 _RECORD = "/v1/players/{player}/records/{collection}/{key}"
 _VERSIONS = "/v1/players/{player}/records/{collection}/{key}/versions"
@@ -65,6 +70,29 @@ async def delete_record(request: web.Request) -> web.Response:
 async def list_versions(request: web.Request) -> web.Response:
     versions = await request.app[RECORDS].versions(_key(request))
     return web.json_response(text=wire.render_versions(versions))
+
+
+@_routes.delete(_PLAYER)
+@require_scope("player_data:erase")
+async def erase_player(request: web.Request) -> web.Response:
+    """204 when nothing is left, also of a player without records; 202 when to ask again."""
+    if await request.app[ERASURE].step(wire.read_player(request.match_info)):
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+    return json_response({"done": False}, status=HTTPStatus.ACCEPTED)
+
+
+@_routes.get(_EXPORT)
+@require_scope("player_data:export")
+async def export_player(request: web.Request) -> web.Response:
+    """A page of about 1 MiB at most, `{"records": [], "versions": [], "cursor": null}` the last.
+
+    `records` are the current ones as GET answers them, `versions` the earlier ones as theirs, also
+    of records that were deleted. Either list of the whole is those of all pages, one after the
+    other; a page before the last may have none of either.
+    """
+    player = wire.read_player(request.match_info)
+    page = await request.app[EXPORT].page(player, wire.read_position(request, player))
+    return web.json_response(text=wire.render_export(page))
 
 
 async def set_player_data(request: web.Request) -> web.Response:

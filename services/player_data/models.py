@@ -48,7 +48,8 @@ class RecordKey:
 class Record:
     """`value` is JSON text. `version` counts every change of the key, deletions included.
 
-    So a version never comes back, also not when a key is deleted and written again.
+    So a version never comes back, also not when a key is deleted and written again; only where the
+    whole player was erased does a key begin with 1 once more.
     """
 
     key: RecordKey
@@ -106,6 +107,30 @@ class Page:
 
     records: list[Record]
     next_after: RecordKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A value that is kept of a player, and whether it is the current one of its key."""
+
+    record: Record
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in an export: behind this version of the key; 0 is behind all of them."""
+
+    key: RecordKey
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPage:
+    """`next_after` is None of the last page alone; any other may be empty."""
+
+    held: list[Held]
+    next_after: Position | None
 
 
 def fill_page(records: Iterable[Record]) -> list[Record]:

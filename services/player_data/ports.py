@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from services.player_data.models import Page, Precondition, Record, RecordKey, Written
+from services.player_data.models import (
+    ExportPage,
+    Page,
+    Position,
+    Precondition,
+    Record,
+    RecordKey,
+    Written,
+)
 
 
 class RecordStore(Protocol):
@@ -13,7 +21,8 @@ class RecordStore(Protocol):
     A write is one atomic step: its precondition is checked against the state that it changes.
     Where the precondition does not hold it raises VersionConflict with the record as it is
     (`current`, None where there is none) and changes nothing. Reads see every acknowledged
-    write. The version of a key grows by one with each write, deletions included, for ever.
+    write. The version of a key grows by one with each write, deletions included, until its player
+    is erased.
 
     A write to version n keeps the values of the versions n - `keep` to n - 1, in the same step:
     its failure neither adds to what is kept nor takes from it. Two numbers over the life of a key
@@ -67,5 +76,29 @@ class RecordStore(Protocol):
         A deletion has no value and is not among them, but counts as one of those to keep; the
         value before it is. LARGEST_PAGE characters of values at most, but one version whatever
         its size. Versions that writes push out meanwhile may be missing at the end.
+        """
+        ...
+
+    async def export(self, player: str, *, after: Position | None, limit: int) -> ExportPage:
+        """All that `get` and `versions` have of a player, also of keys whose record was deleted.
+
+        In the order of collection and key, then from the newest version to the oldest, strictly
+        behind `after`. A page holds at most `limit` values and LARGEST_PAGE characters of them,
+        but one whatever its size, unless it is empty. A version that is kept throughout a walk
+        over all pages is seen exactly once, also where it is overwritten meanwhile.
+        """
+        ...
+
+    async def erase(self, player: str, *, limit: int) -> bool:
+        """Remove records, versions and what deletions have left of a player, about `limit` items.
+
+        True when nothing is left of what was there at the beginning. No step is atomic: after a
+        failure or a crash anything may be left, and the next step goes on with it. Versions go
+        before records.
+
+        A write that comes meanwhile may survive, and so may what it copied of before, which nobody
+        lists. So whoever erases does it once more when nobody can write any longer. A key that is
+        written after True is as good as any: its versions begin with 1, it lists none of before,
+        and hides none that was written since.
         """
         ...

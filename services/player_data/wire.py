@@ -8,15 +8,26 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
-from services.player_data.models import Page, Precondition, Record, RecordKey, check_name
+from services.player_data.models import (
+    ExportPage,
+    Page,
+    Position,
+    Precondition,
+    Record,
+    RecordKey,
+    check_name,
+)
 from shared import errors, strict_json
 from shared.clock import to_iso
 from shared.http.bodies import Fields, read_query
 from shared.http.etags import etag, parse_versions
+from shared.ids import is_id
+from shared.strict_json import JsonValue
 
 _MOST_RECORDS = 100
 _LONGEST_FIELD = 1024
 _LONGEST_CURSOR = 512
+_LARGEST_VERSION = 2**63 - 1
 _MOST_FIELDS = 64
 _NAME_OF_PLAYER = "player_name"
 _ANSWERED = frozenset(("UserID", "PlayerName"))
@@ -28,6 +39,14 @@ class Listing:
     prefix: str
     after: RecordKey | None
     limit: int
+
+
+def read_player(match_info: Mapping[str, str]) -> str:
+    """Of a service, which has no `me`: the user id."""
+    player = match_info["player"]
+    if not is_id(player):
+        raise errors.InvalidRequest("a player is named by its user id")
+    return player
 
 
 def read_key(match_info: Mapping[str, str], player: str) -> RecordKey:
@@ -87,13 +106,35 @@ def render_record(record: Record) -> str:
 
 
 def render_page(page: Page) -> str:
-    cursor = _render_cursor(page.next_after) if page.next_after else None
+    cursor = _encoded(_parts(page.next_after)) if page.next_after else None
     records = ",".join(render_record(record) for record in page.records)
     return '{"records":[' + records + '],"cursor":' + strict_json.dumps(cursor) + "}"
 
 
 def render_versions(versions: Sequence[Record]) -> str:
     return '{"versions":[' + ",".join(render_record(record) for record in versions) + "]}"
+
+
+def read_position(request: web.Request, player: str) -> Position | None:
+    cursor = read_query(request).optional_text("cursor", longest=_LONGEST_CURSOR)
+    if cursor is None:
+        return None
+    match _decoded(cursor):
+        case [str(owner), str(collection), str(key), int(version)] if (
+            owner == player and 0 <= version <= _LARGEST_VERSION
+        ):
+            return Position(RecordKey(player, collection, key), version)
+    raise errors.InvalidRequest("`cursor` is not one that this export has given")
+
+
+def render_export(page: ExportPage) -> str:
+    records, versions = (
+        ",".join(render_record(held.record) for held in page.held if held.is_current == current)
+        for current in (True, False)
+    )
+    after = page.next_after
+    cursor = _encoded([*_parts(after.key), after.version]) if after else None
+    return f'{{"records":[{records}],"versions":[{versions}],"cursor":{strict_json.dumps(cursor)}}}'
 
 
 def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:
@@ -155,21 +196,27 @@ def _read_limit(text: str | None) -> int:
     return int(text)
 
 
-def _render_cursor(after: RecordKey) -> str:
-    text = strict_json.dumps([after.player, after.collection, after.key])
-    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+def _parts(key: RecordKey) -> list[str]:
+    return [key.player, key.collection, key.key]
 
 
 def _read_cursor(cursor: str, player: str, collection: str | None) -> RecordKey:
     """A cursor holds only where it was given: the same player, the same collection."""
+    match _decoded(cursor):
+        case [str(owner), str(found), str(key)] if owner == player:
+            if collection in (None, found):
+                return RecordKey(player, found, key)
+    raise errors.InvalidRequest("`cursor` is not one that this list has given")
+
+
+def _encoded(position: Sequence[object]) -> str:
+    return urlsafe_b64encode(strict_json.dumps(position).encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> JsonValue:
+    """None of what is no cursor at all."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        match strict_json.loads(urlsafe_b64decode(padded.encode("ascii"))):
-            case [str(owner), str(found), str(key)] if owner == player:
-                if collection in (None, found):
-                    return RecordKey(player, found, key)
-            case _:
-                pass
+        return strict_json.loads(urlsafe_b64decode(padded.encode("ascii")))
     except (ValueError, binascii.Error):
-        pass
-    raise errors.InvalidRequest("`cursor` is not one that this list has given")
+        return None

@@ -12,7 +12,9 @@ from services.player_data.models import (
     HISTORY,
     LARGEST_PAGE,
     LARGEST_VALUE,
+    Held,
     Page,
+    Position,
     Precondition,
     Record,
     RecordKey,
@@ -95,6 +97,43 @@ async def walk(
             await page(store, collection=collection, prefix=prefix, after=after, limit=limit)
         )
     return [[record.key for record in one.records] for one in pages]
+
+
+async def export(
+    store: RecordStore,
+    player: str = ALICE,
+    *,
+    limit: int = 100,
+    between: Callable[[], Awaitable[object]] | None = None,
+) -> list[Held]:
+    """All pages, `between` done after each but the last."""
+    held: list[Held] = []
+    after: Position | None = None
+    while True:
+        found = await store.export(player, after=after, limit=limit)
+        assert len(found.held) <= limit
+        held += found.held
+        after = found.next_after
+        if after is None:
+            return held
+        if between is not None:
+            await between()
+
+
+async def exported(store: RecordStore, player: str = ALICE, *, limit: int = 100) -> set[str]:
+    """Keys with versions; a star is at those that are current."""
+    return {
+        f"{one.record.key.key} {one.record.version}{'*' * one.is_current}"
+        for one in await export(store, player, limit=limit)
+    }
+
+
+async def erase(store: RecordStore, player: str = ALICE, *, limit: int = 100) -> int:
+    """All steps; how many there were."""
+    steps = 1
+    while not await store.erase(player, limit=limit):
+        steps += 1
+    return steps
 
 
 def in_saves(*names: str) -> list[RecordKey]:
@@ -683,7 +722,217 @@ class RecordHistoryContract:
         assert await store.versions(KEY) == expected
 
 
+class RecordExportContract:
+    """All that is kept of a player."""
+
+    async def test_of_a_player_without_records_nothing_is_exported(
+        self, store: RecordStore
+    ) -> None:
+        await put(store, RecordKey(BOB, "saves", "slot1"))
+        found = await store.export(ALICE, after=None, limit=10)
+        assert (found.held, found.next_after) == ([], None)
+
+    async def test_an_export_has_every_record_and_its_versions_as_they_were(
+        self, store: RecordStore
+    ) -> None:
+        other = await put(store, RecordKey(ALICE, "saves", "slot0"), '"other"', now=T3)
+        first = await put(store, value=json.dumps("Zoë 🎮", ensure_ascii=False), now=T0)
+        second = await put(store, value='{"b":1,"a":[1.50]}', now=T1)
+        third = await put(store, value="null", now=T2)
+        assert await export(store) == [
+            Held(other, is_current=True),
+            Held(third, is_current=True),
+            Held(second, is_current=False),
+            Held(first, is_current=False),
+        ]
+
+    async def test_the_versions_of_a_deleted_record_are_exported(self, store: RecordStore) -> None:
+        first = await put(store, value='"first"')
+        await delete(store)
+        assert await export(store) == [Held(first, is_current=False)]
+        again = await put(store, value='"again"', precondition=Precondition.ABSENT)
+        assert await export(store) == [
+            Held(again, is_current=True),
+            Held(first, is_current=False),
+        ]
+
+    async def test_what_is_no_longer_kept_is_not_exported(self, store: RecordStore) -> None:
+        for _ in range(7):
+            await put(store, keep=2)
+        assert await exported(store) == {"slot1 7*", "slot1 6", "slot1 5"}
+        await put(store, keep=0)
+        assert await exported(store) == {"slot1 8*"}
+        await delete(store, keep=0)
+        assert await exported(store) == set()
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 4, 100])
+    async def test_a_walk_over_pages_exports_everything_once_and_in_order(
+        self, store: RecordStore, limit: int
+    ) -> None:
+        expected = []
+        for collection, key in [("A", "x"), ("a", "1"), ("a", "10"), ("a", "9"), ("a-b", "a")]:
+            for _ in range(3):
+                await put(store, RecordKey(ALICE, collection, key))
+            expected += [(collection, key, version) for version in (3, 2, 1)]
+        await delete(store, RecordKey(ALICE, "a", "10"))
+        found = [one.record for one in await export(store, limit=limit)]
+        assert [(one.key.collection, one.key.key, one.version) for one in found] == expected
+
+    @pytest.mark.parametrize("limit", [1, 2, 3])
+    async def test_what_is_kept_throughout_is_exported_once_whatever_is_written_meanwhile(
+        self, store: RecordStore, limit: int
+    ) -> None:
+        """Every current version becomes an earlier one while the export goes on."""
+        keys = in_saves("b", "d", "f")
+        for key in keys * 3:
+            await put(store, key)
+        before = {(key, version) for key in keys for version in (1, 2, 3)}
+        further = iter(in_saves("a", "c", "e", "g") + keys * 2)
+
+        async def write() -> None:
+            if key := next(further, None):
+                await put(store, key)
+
+        found = await export(store, limit=limit, between=write)
+        versions = [(one.record.key, one.record.version) for one in found]
+        assert len(set(versions)) == len(versions)
+        assert before <= set(versions)
+        assert len([one for one in found if one.is_current]) >= len(keys)
+
+    @pytest.mark.parametrize("other", ["a", "a" * 31, "a" * 33, BOB])
+    async def test_nothing_of_another_player_is_exported(
+        self, store: RecordStore, other: str
+    ) -> None:
+        for player in (ALICE, other):
+            await put(store, RecordKey(player, "saves", "slot1"))
+            await put(store, RecordKey(player, "saves", "slot1"))
+        for player in (ALICE, other):
+            assert {one.record.key.player for one in await export(store, player)} == {player}
+
+    async def test_a_page_of_an_export_ends_where_the_values_reach_its_size(
+        self, store: RecordStore
+    ) -> None:
+        """Also in the middle of the versions of a key."""
+        for key in in_saves("a", "b", "c"):
+            for _ in range(4):
+                await put(store, key, "x" * (LARGEST_PAGE // 6))
+        sizes: list[int] = []
+        after = None
+        while not sizes or after is not None:
+            found = await store.export(ALICE, after=after, limit=100)
+            sizes.append(len(found.held))
+            after = found.next_after
+        assert [size for size in sizes if size] == [6, 6]
+
+
+class RecordErasureContract:
+    """Nothing is left of a player, and of the others everything."""
+
+    async def test_erasing_a_player_without_records_is_done_at_once(
+        self, store: RecordStore
+    ) -> None:
+        assert await store.erase(ALICE, limit=1)
+        assert await store.erase(ALICE, limit=1)
+
+    @pytest.mark.parametrize("limit", [1, 3, 7, 500])
+    async def test_an_erasure_leaves_no_record_no_version_and_no_trace_of_a_deletion(
+        self, store: RecordStore, limit: int
+    ) -> None:
+        for key in in_saves("a", "b", "c"):
+            for _ in range(3):
+                await put(store, key)
+        await delete(store, RecordKey(ALICE, "saves", "b"))
+        await erase(store, limit=limit)
+        assert await export(store) == []
+        assert await page(store) == Page([], None)
+        for key in in_saves("a", "b", "c"):
+            assert await store.get(key) is None
+            assert await store.versions(key) == []
+            # A deletion that had left its version would be followed by the next one.
+            assert (await put(store, key)).version == 1
+
+    async def test_a_step_of_an_erasure_is_not_much_larger_than_it_may_be(
+        self, store: RecordStore
+    ) -> None:
+        for key in in_saves(*map(str, range(30))):
+            await put(store, key)
+            await put(store, key)
+        assert 6 <= await erase(store, limit=10) <= 8
+
+    @pytest.mark.parametrize("other", ["a", "a" * 31, "a" * 33, "a#", BOB])
+    async def test_an_erasure_touches_no_other_player(self, store: RecordStore, other: str) -> None:
+        theirs = RecordKey(other, "saves", "slot1")
+        for key in (KEY, theirs):
+            await put(store, key, '"first"')
+            await put(store, key, '"second"')
+        before = await export(store, other)
+        await erase(store, limit=1)
+        assert await export(store, other) == before
+        assert len(before) == 2
+
+    @pytest.mark.parametrize("steps", range(6))
+    async def test_what_is_written_between_two_steps_of_an_erasure_is_whole_until_it_is_erased(
+        self, store: RecordStore, steps: int
+    ) -> None:
+        """Versions of before are neither in the way of new ones nor taken for them."""
+        for _ in range(3):
+            await put(store, keep=2)
+        for _ in range(steps):
+            await store.erase(ALICE, limit=1)
+        begun = await put(store, value='"new"', keep=2)
+        for _ in range(5):
+            newer = await put(store, value='"new"', keep=2)
+            kept = await numbers(store)
+            assert kept[0] == newer.version - 1
+            assert set(kept) <= {newer.version - 1, newer.version - 2}
+        assert begun.version == (1 if steps >= 3 else 4)
+        await erase(store, limit=2)
+        assert await export(store) == []
+
+    async def test_a_key_that_is_written_after_an_erasure_has_the_history_since_then(
+        self, store: RecordStore
+    ) -> None:
+        for _ in range(14):
+            await put(store, value='"before"')
+        await erase(store)
+        written = [await put(store, value=str(number)) for number in range(14)]
+        assert [record.version for record in written] == list(range(1, 15))
+        assert await store.versions(KEY) == written[3:13][::-1]
+
+    async def test_of_writes_and_an_erasure_at_once_nothing_is_left_that_misleads(
+        self, store: RecordStore
+    ) -> None:
+        for _ in range(5):
+            await put(store, keep=3)
+
+        async def erase_and_write() -> None:
+            await erase(store, limit=2)
+            await put(store, value='"after"', keep=3)
+
+        outcomes = await asyncio.gather(
+            erase_and_write(),
+            *(put(store, value=str(number), keep=3) for number in range(12)),
+            return_exceptions=True,
+        )
+        assert all(isinstance(one, Record | errors.Unavailable | None) for one in outcomes), (
+            outcomes
+        )
+        last = await store.get(KEY)
+        assert last is not None
+        newer = [await put(store, keep=3) for _ in range(8)]
+        expected = [last.version + number for number in range(8)]
+        assert [record.version for record in newer] == [version + 1 for version in expected]
+        assert await numbers(store) == expected[:-4:-1]
+        await erase(store)
+        assert await export(store) == []
+
+
 class RecordStoreContract(
-    RecordReadContract, RecordWriteContract, RecordListContract, RecordHistoryContract
+    RecordReadContract,
+    RecordWriteContract,
+    RecordListContract,
+    RecordHistoryContract,
+    RecordExportContract,
+    RecordErasureContract,
 ):
     """Subclasses provide the fixture `store`, empty."""

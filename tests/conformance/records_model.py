@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from services.player_data.models import Page, Precondition, Record, RecordKey
+from services.player_data.models import Held, Page, Position, Precondition, Record, RecordKey
 from services.player_data.ports import RecordStore
 from shared import errors
 
@@ -77,6 +77,21 @@ class Model:
             for record in reversed(self.overwritten)
             if record.key == key and record.version >= oldest
         ]
+
+    def export(self, player: str) -> Sequence[Held]:
+        held = []
+        for key in sorted(self.last, key=lambda key: (key.collection, key.key)):
+            if key.player == player:
+                if current := self.records.get(key):
+                    held.append(Held(current, is_current=True))
+                held += [Held(record, is_current=False) for record in self.versions(key)]
+        return held
+
+    def erase(self, player: str) -> None:
+        """As if there had never been anything."""
+        self.records = {key: one for key, one in self.records.items() if key.player != player}
+        self.last = {key: one for key, one in self.last.items() if key.player != player}
+        self.overwritten = [one for one in self.overwritten if one.key.player != player]
 
     def list(
         self,
@@ -161,6 +176,33 @@ class RecordStoreMachine(RuleBasedStateMachine):
             return await self.store.versions(key)
 
         assert self.runner.run(read()) == self.model.versions(key)
+
+    @rule(player=st.sampled_from(PLAYERS), limit=st.integers(1, 9))
+    def export(self, player: str, limit: int) -> None:
+        async def read() -> Sequence[Held]:
+            held: Sequence[Held] = []
+            after: Position | None = None
+            while True:
+                page = await self.store.export(player, after=after, limit=limit)
+                held = [*held, *page.held]
+                after = page.next_after
+                if after is None:
+                    return held
+
+        assert self.runner.run(read()) == self.model.export(player)
+
+    @rule(player=st.sampled_from(PLAYERS), limit=st.integers(1, 9), often=st.integers(0, 9))
+    def erase(self, player: str, limit: int, often: int) -> None:
+        """Rarely, so that there is something to erase."""
+        if often:
+            return
+
+        async def erase_all() -> None:
+            while not await self.store.erase(player, limit=limit):
+                pass
+
+        self.runner.run(erase_all())
+        self.model.erase(player)
 
     @rule(
         start=keys,

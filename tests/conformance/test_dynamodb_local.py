@@ -9,6 +9,7 @@ from tests.conformance.ambiguous_writes import AmbiguousWrites
 from tests.conformance.dynamodb_faults import DynamoFaults
 from tests.conformance.races import DynamoRaces
 from tests.conformance.records import ALICE, put
+from tests.conformance.records_erasure import RecordErasureFaults
 
 
 @pytest.fixture
@@ -55,4 +56,8 @@ class TestDynamoDBLocalRaces(DynamoRaces):
 
 
 class TestDynamoDBLocalFaults(DynamoFaults):
+    pass
+
+
+class TestDynamoDBLocalRecordErasureFaults(RecordErasureFaults):
     pass

@@ -186,8 +186,10 @@ async def test_every_permission_that_is_denied_is_named(
         f"dynamodb:GetItem on table playmesh-records {place}",
         f"dynamodb:UpdateItem on table playmesh-records {place}",
         f"dynamodb:Query on table playmesh-records {place}",
+        f"dynamodb:BatchWriteItem on table playmesh-records {place}",
         f"dynamodb:PutItem on table playmesh-record-versions {place}",
         f"dynamodb:Query on table playmesh-record-versions {place}",
+        f"dynamodb:BatchWriteItem on table playmesh-record-versions {place}",
     )
 
 

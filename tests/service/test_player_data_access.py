@@ -31,7 +31,13 @@ COMPARED = ("GET", "PUT", "DELETE")  # whose answers have a body to compare
 
 ROUTES = apps.route_table(routes)
 ROUTE_IDS = [f"{method} {path}" for method, path in ROUTES]
-OF_A_PLAYER = [(method, path) for method, path in ROUTES if "{player}" in path]
+FOR_SERVICES = [
+    ("DELETE", "/v1/players/{player}"),
+    ("GET", "/v1/players/{player}/export"),
+    ("HEAD", "/v1/players/{player}/export"),
+]
+FOR_PLAYERS = [route for route in ROUTES if route not in FOR_SERVICES]
+OF_A_PLAYER = [(method, path) for method, path in FOR_PLAYERS if "{player}" in path]
 
 
 def filled(path: str, player: str = "me") -> str:
@@ -139,7 +145,7 @@ NO_TOKENS: dict[str, list[tuple[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=ROUTE_IDS)
+@pytest.mark.parametrize("route", FOR_PLAYERS, ids=[f"{m} {p}" for m, p in FOR_PLAYERS])
 async def test_a_route_answers_to_the_right_token(
     tmp_path_factory: pytest.TempPathFactory, signing_key: RSAKey, route: tuple[str, str]
 ) -> None:
@@ -207,7 +213,7 @@ async def test_a_token_in_the_url_opens_no_route(world: World, route: tuple[str,
 
 @pytest.mark.parametrize("scope", ["player_data:admin", "guest", "keys:rotate"])
 @pytest.mark.parametrize("route", ROUTES, ids=ROUTE_IDS)
-async def test_a_service_is_forbidden_what_is_for_players(
+async def test_a_service_is_forbidden_what_is_for_players_or_for_another_scope(
     world: World, route: tuple[str, str], scope: str
 ) -> None:
     method, path = route
@@ -217,6 +223,19 @@ async def test_a_service_is_forbidden_what_is_for_players(
     )
     assert answer.status == 403
     assert method == "HEAD" or answer.code == "forbidden"
+
+
+@pytest.mark.parametrize("player", [ALICE, BOB, "me"])
+@pytest.mark.parametrize("route", FOR_SERVICES, ids=[f"{m} {p}" for m, p in FOR_SERVICES])
+async def test_a_player_is_forbidden_what_is_for_services_also_of_its_own(
+    world: World, route: tuple[str, str], player: str
+) -> None:
+    method, path = route
+    before = await world.everything_of_alice()
+    answer = await world.alice.call(method, filled(path, player))
+    assert answer.status == 403
+    assert method == "HEAD" or answer.code == "forbidden"
+    assert await world.everything_of_alice() == before
 
 
 async def test_every_token_that_does_not_hold_gets_the_same_answer(world: World) -> None:

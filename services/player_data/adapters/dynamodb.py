@@ -9,6 +9,11 @@ a version goes to the slot of its remainder. Before a record changes it is copie
 pushes out a version that is too old already, and it changes on the condition that it still is what
 was copied. So whenever a writer crashes, every version to keep is there; what may be there besides
 is a copy of the current one.
+
+The slots of a key belong to its `birth`, a random word that it gets with its first version. A copy
+that comes after the player was erased is in the slots of a birth that is over: nobody lists it, it
+hides no version of the key's next life, though that may have the same numbers, and the next erasure
+finds it. An item from before there were births keeps the slots without one.
 """
 
 import asyncio
@@ -20,14 +25,17 @@ from weakref import WeakValueDictionary
 
 from services.player_data.models import (
     LARGEST_PAGE,
+    ExportPage,
+    Held,
     Page,
+    Position,
     Precondition,
     Record,
     RecordKey,
     Written,
     fill_page,
 )
-from shared import errors
+from shared import errors, ids
 from shared.aws import Client
 from shared.clock import from_millis, to_millis
 from shared.dynamodb import (
@@ -41,6 +49,7 @@ from shared.dynamodb import (
     shift,
     string,
 )
+from shared.dynamodb_batch import delete_all, query_keys
 
 _SCHEMA = {
     "KeySchema": [
@@ -68,9 +77,12 @@ _CREATED = ("created_at", "c1", "c2", "c3", "c4")
 """When the record was created, as of now and as of each of the last writes before."""
 _COUNT = [
     "#version = if_not_exists(#version, :zero) + :one",
+    "#birth = if_not_exists(#birth, :birth)",
     "#updated_at = :now",
     "#keep = :keep",
 ]
+_LENGTH_OF_BIRTH = 8
+"""Hexadecimal digits: births of one key are few."""
 _ATTEMPTS = 8
 _LONGEST_WAIT = 5.0
 """Seconds behind other writers of a key: as long as a call may take, and an outage is noticed."""
@@ -80,6 +92,7 @@ _MOST_SLOTS = 100
 
 class DynamoRecordStore:
     def __init__(self, client: Client, prefix: str) -> None:
+        self._client = client
         self._table = Table(client, prefix, RECORDS)
         self._history = Table(client, prefix, RECORD_VERSIONS)
         self._turns: WeakValueDictionary[RecordKey, asyncio.Lock] = WeakValueDictionary()
@@ -162,14 +175,55 @@ class DynamoRecordStore:
 
     async def versions(self, key: RecordKey) -> Sequence[Record]:
         # The record first: what its write has copied is in the slots by now.
-        item = await self._table.get(_key(key))
-        keep = _number(item, "keep")
-        if keep == 0:
+        return fill_page(await self._kept(key, await self._table.get(_key(key))))
+
+    async def export(self, player: str, *, after: Position | None, limit: int) -> ExportPage:
+        low = "#"
+        if after:
+            behind = "#" if after.version == 0 else ""
+            low = _sort(after.key.collection, after.key.key) + behind
+        items, start = await self._table.query(
+            "#player = :player AND #sort BETWEEN :low AND :high",
+            {":player": string(player), ":low": string(low), ":high": string(_HIGHEST)},
+            where="attribute_exists(#version)",  # also of deleted ones, which have versions
+            limit=limit,
+            start=None,
+        )
+        held: list[Held] = []
+        size = 0
+        for item in items:
+            key = _record_key(item)
+            current = _record(item)
+            for record in [*filter(None, [current]), *await self._kept(key, item)]:
+                if after and key == after.key and record.version >= after.version:
+                    continue
+                size += len(record.value)
+                if len(held) == limit or (held and size > LARGEST_PAGE):
+                    last = held[-1].record
+                    return ExportPage(held, Position(last.key, last.version))
+                held.append(Held(record, is_current=record == current))
+        return ExportPage(held, Position(_record_key(start), 0) if start else None)
+
+    async def erase(self, player: str, *, limit: int) -> bool:
+        left = limit
+        for table in (self._history, self._table):
+            keys, more = await query_keys(
+                self._client, table.name, {"player": string(player)}, sort="sort", limit=left
+            )
+            await delete_all(self._client, table.name, keys)
+            left -= len(keys)
+            if more or left == 0:
+                return False
+        return True
+
+    async def _kept(self, key: RecordKey, item: Item | None) -> Sequence[Record]:
+        """The versions before that of `item`, newest first, as far as nobody pushed them out."""
+        keep, version = _number(item, "keep"), _number(item, "version")
+        if item is None or keep == 0 or version == 1:
             return []
-        version = _number(item, "version")
         bounds = {
             ":player": string(key.player),
-            ":slots": string(_slots(key)),
+            ":slots": string(_slots(key, _birth(item))),
             ":oldest": number(version - keep),
             ":newest": number(version - 1),
         }
@@ -185,7 +239,7 @@ class DynamoRecordStore:
             )
             found += filter(None, map(_record, items))
             if start is None:
-                return fill_page(sorted(found, key=lambda record: record.version, reverse=True))
+                return sorted(found, key=lambda record: record.version, reverse=True)
 
     async def _write(
         self,
@@ -204,6 +258,7 @@ class DynamoRecordStore:
                 ":one": number(1),
                 ":now": number(to_millis(now)),
                 ":keep": number(keep),
+                ":birth": string(ids.new_id()[:_LENGTH_OF_BIRTH]),
             },
         )
         if keep == 0 or not precondition.may_overwrite:
@@ -239,8 +294,8 @@ class DynamoRecordStore:
             current = _record(seen)
             if not precondition.admits(current):
                 raise errors.VersionConflict(current=current)
-            if current is not None:
-                await self._history.put_newer(_copy(current, keep), by="version")
+            if seen is not None and current is not None:
+                await self._history.put_newer(_copy(current, _birth(seen), keep), by="version")
             try:
                 return await self._apply(key, change, *_unchanged(seen))
             except ConditionFailed as failed:
@@ -276,15 +331,21 @@ def _key(key: RecordKey) -> Item:
     return {"player": string(key.player), "sort": string(_sort(key.collection, key.key))}
 
 
-def _slots(key: RecordKey) -> str:
+def _birth(item: Item) -> str:
+    """Empty of an item that is older than births."""
+    birth: str = item.get("birth", string(""))["S"]
+    return birth
+
+
+def _slots(key: RecordKey, birth: str) -> str:
     """What the sort keys of a key's versions begin with, and those of no other key."""
-    return _sort(key.collection, f"{key.key}#")
+    return _sort(key.collection, f"{key.key}#{birth}#" if birth else f"{key.key}#")
 
 
-def _copy(record: Record, keep: int) -> Item:
+def _copy(record: Record, birth: str, keep: int) -> Item:
     return {
         "player": string(record.key.player),
-        "sort": string(f"{_slots(record.key)}{record.version % (keep + 1):03}"),
+        "sort": string(f"{_slots(record.key, birth)}{record.version % (keep + 1):03}"),
         "version": number(record.version),
         "created_at": number(to_millis(record.created_at)),
         "updated_at": number(to_millis(record.updated_at)),
@@ -308,10 +369,12 @@ def _condition(precondition: Precondition) -> tuple[str, Item]:
 
 
 def _unchanged(seen: Item | None) -> tuple[str, Item]:
-    """That there was no write since; a version never comes back."""
+    """That there was no write since; a version of one birth never comes back."""
     if seen is None:
         return "attribute_not_exists(#version)", {}
-    return "#version = :seen", {":seen": seen["version"]}
+    same = "#birth = :birth" if "birth" in seen else "attribute_not_exists(#birth)"
+    values = {":seen": seen["version"], ":birth": string(_birth(seen))}
+    return f"#version = :seen AND {same}", values
 
 
 def _number(item: Item | None, name: str) -> int:
@@ -329,13 +392,18 @@ def _created_at(applied: Applied, before: int) -> datetime | None:
     return None if kept == NONE else from_millis(int(kept["N"]))
 
 
+def _record_key(item: Item) -> RecordKey:
+    """Of an item of either table."""
+    collection, key, *_ = item["sort"]["S"].split("#")
+    return RecordKey(item["player"]["S"], collection, key)
+
+
 def _record(item: Item | None) -> Record | None:
     """Of an item of either table."""
     if item is None or "value" not in item:
         return None
-    collection, key, *_ = item["sort"]["S"].split("#")
     return Record(
-        key=RecordKey(item["player"]["S"], collection, key),
+        key=_record_key(item),
         value=item["value"]["S"],
         version=int(item["version"]["N"]),
         created_at=from_millis(int(item["created_at"]["N"])),

@@ -11,7 +11,10 @@ from typing import Any
 
 from services.player_data.models import (
     LARGEST_PAGE,
+    ExportPage,
+    Held,
     Page,
+    Position,
     Precondition,
     Record,
     RecordKey,
@@ -164,6 +167,48 @@ class SqliteRecordStore:
 
         return await self._database.read(select)
 
+    async def export(self, player: str, *, after: Position | None, limit: int) -> ExportPage:
+        conditions = "player = ?"
+        parameters: list[Any] = [player]
+        if after:
+            conditions += " AND (collection, key) >= (?, ?)"
+            conditions += " AND NOT (collection = ? AND key = ? AND version >= ?)"
+            of_key = (after.key.collection, after.key.key)
+            parameters += [*of_key, *of_key, after.version]
+
+        def select(connection: sqlite3.Connection) -> ExportPage:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS}, 1 FROM records WHERE {conditions} AND value IS NOT NULL"  # noqa: S608 - constants
+                f" UNION ALL SELECT {_COLUMNS}, 0 FROM record_versions WHERE {conditions}"
+                " ORDER BY collection, key, version DESC",
+                parameters * 2,
+            )
+            held: list[Held] = []
+            size = 0
+            for row in rows:
+                size += len(row[5])
+                if len(held) == limit or (held and size > LARGEST_PAGE):
+                    last = held[-1].record
+                    return ExportPage(held, Position(last.key, last.version))
+                held.append(Held(_record(player, row), is_current=bool(row[6])))
+            return ExportPage(held, None)
+
+        return await self._database.read(select)
+
+    async def erase(self, player: str, *, limit: int) -> bool:
+        def write(connection: sqlite3.Connection) -> bool:
+            left = limit
+            # Versions first: those of a key without its row would be in the way of new ones.
+            for table in ("record_versions", "records"):
+                left -= connection.execute(
+                    f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608 - constants
+                    f" (SELECT rowid FROM {table} WHERE player = ? LIMIT ?)",
+                    (player, left),
+                ).rowcount
+            return left > 0
+
+        return await self._database.write(write)
+
 
 def _move_on(connection: sqlite3.Connection, key: RecordKey, version: int, keep: int) -> None:
     """Before a key gets `version`: keep the value that it has, drop what is too old by then."""
@@ -197,7 +242,7 @@ def _check(precondition: Precondition, current: Record | None) -> None:
         raise errors.VersionConflict(current=current)
 
 
-def _record(player: str, row: tuple[str, str, int, int, int, str]) -> Record:
+def _record(player: str, row: tuple[Any, ...]) -> Record:
     return Record(
         key=RecordKey(player, row[0], row[1]),
         value=row[5],

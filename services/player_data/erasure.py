@@ -1,0 +1,19 @@
+"""What is kept of a player, removed for good."""
+
+from services.player_data.ports import RecordStore
+
+_AT_ONCE = 500
+"""Items of a step, so that it takes a second or two at the most."""
+
+
+class Erasure:
+    def __init__(self, store: RecordStore) -> None:
+        self._store = store
+
+    async def step(self, player: str) -> bool:
+        """Whether nothing is left; until then there is another step to take.
+
+        What the player writes meanwhile may stay. So there is an erasure once more, when no access
+        token of the player is good any longer.
+        """
+        return await self._store.erase(player, limit=_AT_ONCE)
