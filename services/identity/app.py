@@ -10,6 +10,7 @@ from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
 from services.identity.adapters import files
 from services.identity.adapters.files import FileServiceClientStore
+from services.identity.adapters.kubernetes import cluster_keys
 from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
@@ -17,9 +18,12 @@ from services.identity.adapters.sqlite import (
     SqliteSessionStore,
 )
 from services.identity.appkeys import LOGINS, SERVICE_CLIENTS, SESSIONS, WELL_KNOWN
+from services.identity.assertions import AssertionVerifier
 from services.identity.handlers import routes
 from services.identity.idempotency import Idempotency
+from services.identity.kubernetes_settings import KubernetesSettings
 from services.identity.logins import Logins
+from services.identity.oauth_handlers import routes as oauth_routes
 from services.identity.ports import AccountStore, IdempotencyStore, SessionStore
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.service_clients import ServiceClients, ServiceClientStore
@@ -123,14 +127,30 @@ def create_app(settings: Settings, stores: Stores, signer: Signer, clock: Clock)
     app[SESSIONS] = sessions
     idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
     app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens)
-    app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens)
+    assertions = _trust_cluster(app, settings.kubernetes, clock) if settings.kubernetes else None
+    app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens, assertions)
     app[WELL_KNOWN] = WellKnown(
         openid_configuration=render_openid_configuration(settings.trust.issuer),
         published=lambda: signer.published,
         max_age=settings.caches.jwks_max_age,
     )
     app.add_routes(routes)
+    app.add_routes(oauth_routes)
     return app
+
+
+def _trust_cluster(
+    app: web.Application, settings: KubernetesSettings, clock: Clock
+) -> AssertionVerifier:
+    """Keeps the cluster's keys fresh while `app` runs; its trouble makes nobody else wait."""
+    keys = cluster_keys(settings, clock)
+
+    async def keep_fresh(_app: web.Application) -> AsyncIterator[None]:
+        async with keys.running():
+            yield
+
+    app.cleanup_ctx.append(keep_fresh)
+    return AssertionVerifier(keys, settings.issuer, settings.audience, clock)
 
 
 def new_signer(settings: Settings, keys: KeyStores, clock: Clock) -> Signer:

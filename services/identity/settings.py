@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from services.identity.kubernetes_settings import KubernetesSettings
 from shared.env import Env
 from shared.settings import CacheSettings, ServerSettings, TrustSettings
 
@@ -20,6 +21,7 @@ class Settings:
     refresh_idle_ttl: timedelta
     refresh_absolute_ttl: timedelta
     refresh_grace: timedelta
+    kubernetes: KubernetesSettings | None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -38,6 +40,7 @@ class Settings:
             refresh_grace=env.duration(
                 "REFRESH_GRACE", _MINUTE, minimum=timedelta(0), maximum=5 * _MINUTE
             ),
+            kubernetes=KubernetesSettings.read(env),
         )
         if settings.refresh_idle_ttl > settings.refresh_absolute_ttl:
             env.fault("REFRESH_IDLE_TTL", "must not be longer than PLAYMESH_REFRESH_ABSOLUTE_TTL")
