@@ -36,8 +36,8 @@ class ServiceClient:
 class ServiceClientStore(Protocol):
     """The known clients; small, and read far more often than changed.
 
-    No two of them have the same id, or the same service account. Every read sees what is stored
-    at that moment, so that a change holds from the next request on. None: there is no such client.
+    No two of them have the same id, or the same service account. Nothing is kept from one read to
+    the next, so that a change holds from the next request on. None: there is no such client.
     Raises Unavailable where the list cannot be read, or is damaged in any of its entries.
     """
 

@@ -439,7 +439,7 @@ async def test_a_secret_is_replaced_without_a_gap(
 async def test_where_no_secret_is_left_no_word_is_one(
     identity: RunningIdentity, tmp_path: Path
 ) -> None:
-    """What unknown clients are compared with, so that they take as long, is no secret of anybody."""
+    """What unknown clients are compared with is nobody's secret."""
     write_secrets(tmp_path)
     answer = await ask(identity, {"resource": "playmesh:other"}, basic("chat", "nobody"))
     assert (answer.status, answer.code) == (401, "invalid_client")
