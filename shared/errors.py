@@ -2,7 +2,11 @@
 
 PlaymeshError
 ├── InvalidRequest              the request itself is wrong
-│   └── TooLarge
+│   ├── TooLarge
+│   ├── UnsupportedGrantType    these four: of a request for a service token
+│   ├── InvalidGrant
+│   ├── InvalidScope
+│   └── InvalidTarget
 ├── Unauthenticated             who are you?
 │   ├── InvalidToken            access token
 │   ├── InvalidCredential       user id and secret, platform ticket
@@ -44,6 +48,26 @@ class InvalidRequest(PlaymeshError):
 class TooLarge(InvalidRequest):
     code = "too_large"
     title = "The request is too large"
+
+
+class UnsupportedGrantType(InvalidRequest):
+    code = "unsupported_grant_type"
+    title = "The grant type is not offered"
+
+
+class InvalidGrant(InvalidRequest):
+    code = "invalid_grant"
+    title = "The assertion does not hold"
+
+
+class InvalidScope(InvalidRequest):
+    code = "invalid_scope"
+    title = "The scope is not granted"
+
+
+class InvalidTarget(InvalidRequest):
+    code = "invalid_target"
+    title = "The resource is missing, or nothing is granted there"
 
 
 class Unauthenticated(PlaymeshError):

@@ -8,11 +8,18 @@ from datetime import timedelta
 import structlog
 from aiohttp import web
 
-from services.identity import account_handlers, account_wire, admin_handlers, handlers
+from services.identity import (
+    account_handlers,
+    account_wire,
+    admin_handlers,
+    handlers,
+    oauth_handlers,
+)
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
 from services.identity.adapters import files
 from services.identity.adapters.files import FileServiceClientStore
+from services.identity.adapters.kubernetes import cluster_keys
 from services.identity.adapters.player_data import CALL_TIMEOUT, HttpPlayerData
 from services.identity.adapters.sqlite import (
     MIGRATIONS,
@@ -33,9 +40,11 @@ from services.identity.appkeys import (
     TRUSTED_PROXY_HOPS,
     WELL_KNOWN,
 )
+from services.identity.assertions import AssertionVerifier
 from services.identity.bans import Bans
 from services.identity.erasures import Erasures, Exports
 from services.identity.idempotency import Idempotency
+from services.identity.kubernetes_settings import KubernetesSettings
 from services.identity.limits import LoginLimits
 from services.identity.logins import Logins
 from services.identity.ports import (
@@ -192,16 +201,17 @@ def _create_app(
     limits = LoginLimits(logins=settings.limits.logins, guests=settings.limits.guests, clock=clock)
     app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens, limits)
     app[REVOCATIONS] = revocations
-    app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens)
     app[SESSIONS] = sessions
     app[TRUSTED_PROXY_HOPS] = settings.limits.trusted_proxy_hops
+    assertions = _trust_cluster(app, settings.kubernetes, clock) if settings.kubernetes else None
+    app[SERVICE_CLIENTS] = ServiceClients(stores.service_clients, access_tokens, assertions)
     app[WELL_KNOWN] = WellKnown(
         openid_configuration=render_openid_configuration(settings.trust.issuer),
         published=lambda: signer.published,
         max_age=settings.caches.jwks_max_age,
     )
-    for routes in (handlers.routes, account_handlers.routes, admin_handlers.routes):
-        app.add_routes(routes)
+    for part in (handlers, account_handlers, admin_handlers, oauth_handlers):
+        app.add_routes(part.routes)
     expectations = Expectations(
         issuer=settings.trust.issuer,
         player_audience=settings.trust.audience,
@@ -211,6 +221,20 @@ def _create_app(
     # With the keys and the list that are here already, rather than over HTTP from itself.
     app.middlewares.append(authenticate(TokenVerifier(signer, expectations, clock, revocations)))
     return app
+
+
+def _trust_cluster(
+    app: web.Application, settings: KubernetesSettings, clock: Clock
+) -> AssertionVerifier:
+    """Keeps the cluster's keys fresh while `app` runs; its trouble makes nobody else wait."""
+    keys = cluster_keys(settings, clock)
+
+    async def keep_fresh(_app: web.Application) -> AsyncIterator[None]:
+        async with keys.running():
+            yield
+
+    app.cleanup_ctx.append(keep_fresh)
+    return AssertionVerifier(keys, settings.issuer, settings.audience, clock)
 
 
 def new_signer(settings: Settings, keys: KeyStores, clock: Clock) -> Signer:

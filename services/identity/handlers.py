@@ -8,14 +8,13 @@ from services.identity import wire
 from services.identity.appkeys import (
     LOGINS,
     REVOCATIONS,
-    SERVICE_CLIENTS,
     SESSIONS,
     TRUSTED_PROXY_HOPS,
     WELL_KNOWN,
 )
 from shared.auth.middleware import public
 from shared.http.addresses import client_address
-from shared.http.bodies import Fields, read_form, read_object, read_parameters
+from shared.http.bodies import Fields, read_object, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
 from shared.keys.ports import PublishedDocument
@@ -57,18 +56,6 @@ async def refresh(request: web.Request) -> web.Response:
     token = wire.read_refresh(await read_object(request))
     tokens = await request.app[SESSIONS].refresh(token)
     return json_response(wire.render_tokens(tokens))
-
-
-@_routes.post("/oauth2/token")
-@public
-async def service_token(request: web.Request) -> web.Response:
-    asked = wire.read_token_request(
-        await read_form(request), request.headers.get(hdrs.AUTHORIZATION)
-    )
-    token = await request.app[SERVICE_CLIENTS].issue(
-        asked.client_id, asked.client_secret, audience=asked.resource, scope=asked.scope
-    )
-    return json_response(wire.render_service_token(token))
 
 
 @_routes.get("/.well-known/jwks.json")

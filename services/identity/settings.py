@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from services.identity.kubernetes_settings import KubernetesSettings
 from shared.auth.verifier import LEEWAY
 from shared.env import Env
 from shared.http.client import is_tamper_proof
@@ -33,6 +34,7 @@ class Settings:
     def token_lifetime(self) -> timedelta:
         """So long after it was issued, at most, a token is taken: by the slowest of clocks."""
         return self.trust.access_token_ttl + LEEWAY + _MINUTE
+    kubernetes: KubernetesSettings | None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -59,6 +61,7 @@ class Settings:
             single_session=env.flag("SINGLE_SESSION", default=False),
             guest_inactive_after=inactive or None,
             player_data_url=env.url("PLAYER_DATA_URL", "http://127.0.0.1:8082"),
+            kubernetes=KubernetesSettings.read(env),
         )
         if settings.guest_inactive_after and inactive < _SHORTEST_INACTIVITY:
             env.fault("GUEST_INACTIVE_AFTER", "must be 0 (never) or at least 7d")

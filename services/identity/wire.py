@@ -1,14 +1,11 @@
 """JSON and form bodies, and what becomes of them."""
 
 import re
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote_plus
 
 from services.identity.idempotency import KeyedRequest
 from services.identity.logins import GuestLogin
-from services.identity.service_clients import ServiceToken
 from services.identity.sessions import IssuedTokens
 from shared import errors
 from shared.http.bodies import Fields
@@ -17,7 +14,6 @@ _LONGEST_ID = 128
 _LONGEST_SECRET = 256
 _LONGEST_TOKEN = 512
 _LONGEST_DEVICE = 128
-_LONGEST_SCOPE = 1024
 _IDEMPOTENCY_KEY = re.compile("[!-~]{16,128}")
 
 
@@ -25,14 +21,6 @@ _IDEMPOTENCY_KEY = re.compile("[!-~]{16,128}")
 class GuestCredential:
     user_id: str
     secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
-    client_id: str
-    client_secret: str = field(repr=False)
-    resource: str
-    scope: str | None
 
 
 def read_optional_guest(fields: Fields) -> GuestCredential | None:
@@ -73,27 +61,6 @@ def read_refresh(fields: Fields) -> str:
     return fields.text("refresh_token", longest=_LONGEST_TOKEN)
 
 
-def read_token_request(fields: Fields, authorization: str | None) -> TokenRequest:
-    """RFC 6749 sections 2.3.1 and 4.4.2, with the resource of RFC 8707."""
-    grant = fields.text("grant_type", longest=64)
-    if grant != "client_credentials":
-        raise errors.InvalidRequest("`grant_type` must be client_credentials")
-    if authorization is not None:
-        client_id, client_secret = _read_basic(authorization)
-    else:
-        client_id = fields.text("client_id", longest=_LONGEST_ID)
-        client_secret = fields.text("client_secret", longest=_LONGEST_SECRET)
-    scope = fields.optional_text("scope", longest=_LONGEST_SCOPE)
-    if scope is not None and not scope.split():
-        raise errors.InvalidRequest("`scope` names no scope")
-    return TokenRequest(
-        client_id=client_id,
-        client_secret=client_secret,
-        resource=fields.text("resource", longest=_LONGEST_ID),
-        scope=scope,
-    )
-
-
 def render_tokens(tokens: IssuedTokens) -> dict[str, object]:
     return {
         "user_id": tokens.user_id,
@@ -123,29 +90,8 @@ def render_drop_in_guest(login: GuestLogin) -> dict[str, object]:
     return {**render_drop_in(login.tokens), "guest_secret": login.guest_secret}
 
 
-def render_service_token(token: ServiceToken) -> dict[str, object]:
-    return {
-        "access_token": token.access_token,
-        "token_type": "Bearer",
-        "expires_in": token.expires_in,
-        "scope": token.scope,
-    }
-
-
 def _read_guest(fields: Fields, *, secret: str) -> GuestCredential:
     return GuestCredential(
         user_id=fields.text("user_id", longest=_LONGEST_ID),
         secret=fields.text(secret, longest=_LONGEST_SECRET),
     )
-
-
-def _read_basic(authorization: str) -> tuple[str, str]:
-    scheme, _, encoded = authorization.partition(" ")
-    try:
-        decoded = b64decode(encoded.strip(), validate=True).decode("utf-8")
-    except ValueError:  # not base64, not ASCII, not UTF-8
-        decoded = ""
-    client_id, colon, secret = decoded.partition(":")
-    if scheme.lower() != "basic" or not colon:
-        raise errors.InvalidClient
-    return unquote_plus(client_id), unquote_plus(secret)

@@ -1,6 +1,8 @@
 """Calls to others over HTTP: bounded in time and size, no redirects, no surprises."""
 
 import re
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import overload
@@ -35,14 +37,20 @@ def is_tamper_proof(url: str) -> bool:
     return parsed.scheme == "https" and bool(parsed.host)
 
 
-def new_session(timeout: aiohttp.ClientTimeout = _TIMEOUT) -> aiohttp.ClientSession:
-    """No cookies, no proxy from the environment."""
+def new_session(
+    timeout: aiohttp.ClientTimeout = _TIMEOUT,
+    *,
+    tls: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> aiohttp.ClientSession:
+    """No cookies, no proxy from the environment. Servers' certificates are checked by `tls`."""
     return aiohttp.ClientSession(
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
-        headers={"Accept-Encoding": "identity", "User-Agent": "playmesh"},
+        connector=aiohttp.TCPConnector(ssl=tls) if tls else None,
+        headers={"Accept-Encoding": "identity", "User-Agent": "playmesh", **(headers or {})},
     )
 
 

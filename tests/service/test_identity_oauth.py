@@ -34,6 +34,8 @@ CLIENTS = {
 }
 DESK, *SECRETS = "support desk: tier+1%é", "new secret: 100%+é", "old"
 DATA = {"resource": "playmesh:player_data"}
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+FORM_HEAD = "POST /oauth2/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded"
 
 
 def operator_secret(data_dir: Path) -> str:
@@ -61,7 +63,7 @@ async def ask(
 async def ask_desk(
     identity: RunningIdentity, form: Mapping[str, str], secret: str = SECRETS[0]
 ) -> Answer:
-    return await ask(identity, {**form, "client_id": DESK, "client_secret": secret})
+    return await ask(identity, {"client_id": DESK, "client_secret": secret, **form})
 
 
 @pytest.fixture
@@ -180,23 +182,46 @@ async def test_a_token_carries_the_scopes_asked_for_or_all_that_are_granted(
         ("playmesh:player_data", "PLAYER_DATA:READ"),
         ("playmesh:player_data", "*"),
         ("playmesh:identity", "player_data:admin"),
+    ],
+)
+async def test_a_scope_that_is_not_granted_there_is_refused(
+    identity: RunningIdentity, resource: str, scope: str
+) -> None:
+    answer = await ask_desk(identity, {"resource": resource, "scope": scope})
+    assert (answer.status, answer.code) == (400, "invalid_scope")
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize(
+    ("resource", "scope"),
+    [
         ("playmesh:keyrotator", "keys:rotate"),
         ("playmesh:other", "a:b"),
         ("gamebackend", "authenticated"),
         ("PLAYMESH:PLAYER_DATA", "player_data:read"),
+        ("", "player_data:read"),
+        ("x" * 129, "player_data:read"),
+        ("playmesh:player_data\n", "player_data:read"),
     ],
 )
-async def test_what_is_not_granted_is_forbidden(
+async def test_a_resource_without_a_grant_is_no_target(
     identity: RunningIdentity, resource: str, scope: str
 ) -> None:
     answer = await ask_desk(identity, {"resource": resource, "scope": scope})
-    assert (answer.status, answer.code) == (403, "forbidden")
+    assert (answer.status, answer.code) == (400, "invalid_target")
 
 
 @pytest.mark.usefixtures("desk")
-async def test_a_scope_of_spaces_is_a_bad_request(identity: RunningIdentity) -> None:
-    answer = await ask_desk(identity, {**DATA, "scope": "  "})
-    assert (answer.status, answer.code) == (400, "invalid_request")
+async def test_a_request_without_a_resource_has_no_target(identity: RunningIdentity) -> None:
+    answer = await ask_desk(identity, {"scope": "player_data:read"})
+    assert (answer.status, answer.code) == (400, "invalid_target")
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("scope", ["  ", 'player_data:"read"', "player_data:read\\", "lesé"])
+async def test_a_scope_that_is_none_is_refused(identity: RunningIdentity, scope: str) -> None:
+    answer = await ask_desk(identity, {**DATA, "scope": scope})
+    assert (answer.status, answer.code) == (400, "invalid_scope")
 
 
 def _header(raw: bytes, scheme: str = "Basic") -> dict[str, str]:
@@ -260,11 +285,74 @@ async def test_another_grant_is_not_offered(
 ) -> None:
     form = {**ROTATE, "grant_type": grant}
     answer = await ask(identity, form, basic("operator", operator_secret(tmp_path)))
+    assert (answer.status, answer.code) == (400, "unsupported_grant_type")
+
+
+async def test_without_a_trusted_cluster_no_assertion_is_taken(identity: RunningIdentity) -> None:
+    form = {**ROTATE, "grant_type": JWT_BEARER, "assertion": "x.y.z"}
+    answer = await ask(identity, form)
+    assert (answer.status, answer.code) == (400, "unsupported_grant_type")
+
+
+ERRORS: dict[str, tuple[dict[str, str], int, str]] = {
+    "no grant type": ({"grant_type": ""}, 400, "invalid_request"),
+    "another grant type": ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+    "no client": ({"client_id": ""}, 400, "invalid_request"),
+    "a wrong secret": ({"client_secret": "A" * 43}, 401, "invalid_client"),
+    "no resource": ({"resource": ""}, 400, "invalid_target"),
+    "another resource": ({"resource": "playmesh:other"}, 400, "invalid_target"),
+    "another scope": ({"scope": "player_data:write"}, 400, "invalid_scope"),
+}
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize(("form", "status", "error"), ERRORS.values(), ids=ERRORS.keys())
+async def test_an_error_is_one_of_oauth_and_a_problem_as_well(
+    identity: RunningIdentity, form: dict[str, str], status: int, error: str
+) -> None:
+    answer = await ask_desk(identity, {**DATA, **form})
+    body = answer.json()
+    assert (answer.status, body["status"], body["error"]) == (status, status, error)
+    assert body["error_description"]
+    assert body["type"] == f"urn:playmesh:error:{error}"
+    assert body["request_id"] == answer.headers["X-Request-Id"]
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+async def test_a_description_has_no_character_that_oauth_forbids(identity: RunningIdentity) -> None:
+    """What a client repeats is quoted, and may be anything."""
+    answer = await send(identity.url, FORM_HEAD, b"%22%5C%C3%A9%0Ax=1&%22%5C%C3%A9%0Ax=1")
+    body = answer.json()
+    assert body["error"] == "invalid_request"
+    assert body["error_description"] == "`x` is given more than once"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "multipart/form-data"])
+async def test_a_body_that_is_no_form_is_a_bad_request(
+    identity: RunningIdentity, content_type: str
+) -> None:
+    """RFC 6749 section 5.2 says 400 where HTTP alone would say 415."""
+    head = f"POST /oauth2/token HTTP/1.1\r\nContent-Type: {content_type}"
+    answer = await send(identity.url, head, b"{}")
     assert (answer.status, answer.code) == (400, "invalid_request")
+    assert answer.json()["error"] == "invalid_request"
+
+
+async def test_what_may_pass_has_no_name_in_oauth(
+    identity: RunningIdentity, tmp_path: Path
+) -> None:
+    """RFC 6749 section 5.2 has none: 503 and Retry-After say it, as everywhere in the mesh."""
+    (tmp_path / "secrets" / "service-clients.json").write_bytes(b"{")
+    answer = await ask(identity, ROTATE, basic("operator", "A" * 43))
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert "error" not in answer.json()
 
 
 @pytest.mark.parametrize(
-    ("form", "status"), [(ROTATE, 200), ({"resource": "gamebackend"}, 403), ({}, 400)]
+    ("form", "status"), [(ROTATE, 200), ({"resource": "gamebackend"}, 400), ({}, 400)]
 )
 async def test_no_answer_may_be_stored(
     identity: RunningIdentity, tmp_path: Path, form: dict[str, str], status: int
@@ -274,6 +362,23 @@ async def test_no_answer_may_be_stored(
 
 
 DAMAGED: list[Any] = [
+    b'{"clients":{}}',
+    b'{"clients":[{"client_id":"operator","grants":{}}]}',
+    b'{"clients":[{"client_id":"","secrets":[],"grants":{}}]}',
+    b'{"clients":[{"client_id":7,"secrets":[],"grants":{}}]}',
+    b'{"clients":[{"client_id":"operator","secrets":[],"grants":{}},{"client_id":"other"}]}',
+    (
+        b'{"clients":[{"client_id":"operator","secrets":[],"grants":{}},'
+        b'{"client_id":"operator","secrets":[],"grants":{}}]}'
+    ),
+    *(
+        b'{"clients":[{"client_id":"operator","service_account":%s,"grants":{}}]}' % account
+        for account in (b"null", b'""', b"7", b'"game"', b'"game/chat/x"', b'"Game/chat"', b'"/"')
+    ),
+    (
+        b'{"clients":[{"client_id":"a","service_account":"game/chat","grants":{}},'
+        b'{"client_id":"b","service_account":"game/chat","grants":{}}]}'
+    ),
     b"",
     b"{",
     b"[]",
@@ -304,6 +409,55 @@ async def test_a_client_that_was_taken_off_the_list_is_refused_at_once(
     (tmp_path / "secrets" / "service-clients.json").write_text(json.dumps(CLIENTS))
     answer = await ask(identity, ROTATE, basic("operator", secret))
     assert (answer.status, answer.code) == (401, "invalid_client")
+
+
+def write_secrets(data_dir: Path, *secrets: str) -> None:
+    """By hand, as an operator does it while identity runs."""
+    client = {"client_id": "chat", "secrets": secrets, "grants": {"playmesh:other": ["a:b"]}}
+    document = json.dumps({"clients": [client]})
+    (data_dir / "secrets" / "service-clients.json").write_text(document)
+
+
+async def test_a_secret_is_replaced_without_a_gap(
+    identity: RunningIdentity, tmp_path: Path
+) -> None:
+    async def statuses() -> list[int]:
+        """Of requests with the old secret and with the new one."""
+        form = {"resource": "playmesh:other"}
+        return [(await ask(identity, form, basic("chat", one))).status for one in ("old", "new")]
+
+    write_secrets(tmp_path, "old")
+    assert await statuses() == [200, 401]
+    write_secrets(tmp_path, "old", "new")
+    assert await statuses() == [200, 200]
+    write_secrets(tmp_path, "new")
+    assert await statuses() == [401, 200]
+    write_secrets(tmp_path)
+    assert await statuses() == [401, 401]
+
+
+async def test_where_no_secret_is_left_no_word_is_one(
+    identity: RunningIdentity, tmp_path: Path
+) -> None:
+    """What unknown clients are compared with is nobody's secret."""
+    write_secrets(tmp_path)
+    answer = await ask(identity, {"resource": "playmesh:other"}, basic("chat", "nobody"))
+    assert (answer.status, answer.code) == (401, "invalid_client")
+
+
+async def test_the_operator_looks_after_accounts_and_keys_and_not_after_saves(
+    identity: RunningIdentity, tmp_path: Path
+) -> None:
+    document = json.loads((tmp_path / "secrets" / "service-clients.json").read_text())
+    assert document["clients"][0]["grants"] == {
+        "playmesh:keyrotator": ["keys:rotate"],
+        "playmesh:identity": ["identity:admin"],
+    }
+    header = basic("operator", operator_secret(tmp_path))
+    answer = await ask(identity, {"resource": "playmesh:identity"}, header)
+    assert answer.json()["scope"] == "identity:admin"
+    answer = await ask(identity, DATA, header)
+    assert (answer.status, answer.code) == (400, "invalid_target")
 
 
 @pytest.mark.parametrize(

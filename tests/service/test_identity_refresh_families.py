@@ -15,7 +15,7 @@ from yarl import URL
 from services.identity.settings import Settings
 from shared.env import SettingsError
 from tests.service.conftest import QUICK_KEYS
-from tests.service.test_identity_sessions import is_over, is_refused, new_guest, refresh, refreshed
+from tests.service.test_identity_sessions import is_ended, is_refused, new_guest, refresh, refreshed
 from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call, claims_of
@@ -33,7 +33,7 @@ def is_reused(answer: Answer) -> bool:
 async def is_over(identity: RunningIdentity, *tokens: str) -> bool:
     """Whether every one of the tokens is refused."""
     answers = [await refresh(identity.http, token) for token in tokens]
-    return all(is_over(answer) for answer in answers)
+    return all(is_ended(answer) for answer in answers)
 
 
 @contextlib.asynccontextmanager
@@ -122,7 +122,7 @@ class TestLostReply:
         again = await refreshed(identity.http, guest["refresh_token"])
         assert first["refresh_expires_in"] - again["refresh_expires_in"] == 45
         clock.advance(7 * 86400 - 45)
-        assert is_over(await refresh(identity.http, again["refresh_token"]))
+        assert is_ended(await refresh(identity.http, again["refresh_token"]))
 
     async def test_of_100_at_once_all_that_are_answered_are_answered_the_same_token(
         self, identity: RunningIdentity
@@ -193,7 +193,7 @@ class TestReuse:
         answers = await asyncio.gather(
             *(refresh(identity.http, token) for token in [first, second] * 25)
         )
-        assert all(is_over(answer) for answer in answers)
+        assert all(is_ended(answer) for answer in answers)
 
     async def test_a_thief_and_the_player_do_not_take_turns(
         self, identity: RunningIdentity, clock: ManualClock

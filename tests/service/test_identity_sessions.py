@@ -40,7 +40,7 @@ def is_refused(answer: Answer) -> bool:
     return (answer.status, answer.code) == (401, "invalid_refresh_token")
 
 
-def is_over(answer: Answer) -> bool:
+def is_ended(answer: Answer) -> bool:
     """Since a token of it was used once too often."""
     told = (answer.status, answer.code, answer.json().get("reason"))
     return told == (401, "session_ended", "refresh_reused")
@@ -162,14 +162,14 @@ class TestRefresh:
         again = await refreshed(identity.http, guest["refresh_token"])
         assert again["refresh_token"] == first["refresh_token"]
 
-    async def test_a_used_token_is_refused_after_a_minute_and_the_session_is_over(
+    async def test_a_used_token_is_refused_after_a_minute_and_the_session_is_ended(
         self, identity: RunningIdentity, clock: ManualClock
     ) -> None:
         guest = await new_guest(identity.http)
         tokens = await refreshed(identity.http, guest["refresh_token"])
         clock.advance(60.001)
         assert (await refresh(identity.http, guest["refresh_token"])).status == 401
-        assert is_over(await refresh(identity.http, tokens["refresh_token"]))
+        assert is_ended(await refresh(identity.http, tokens["refresh_token"]))
 
     async def test_the_successor_is_another_token_and_good(self, identity: RunningIdentity) -> None:
         guest = await new_guest(identity.http)

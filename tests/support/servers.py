@@ -39,9 +39,11 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The code of a problem."""
-        assert self.headers["Content-Type"].startswith("application/problem+json"), self
-        return str(self.json()["type"]).removeprefix("urn:playmesh:error:")
+        """The code of a problem; one of RFC 6749 has the media type that it asks for."""
+        problem = self.json()
+        kind = "application/json" if "error" in problem else "application/problem+json"
+        assert self.headers["Content-Type"].startswith(f"{kind};"), self
+        return str(problem["type"]).removeprefix("urn:playmesh:error:")
 
 
 async def send(url: str, head: str | bytes, body: bytes = b"") -> Answer:

@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from services.identity.adapters.client_document import find_client, first_document
+from services.identity.adapters.client_document import (
+    find_client,
+    find_service_account,
+    first_document,
+)
 from services.identity.service_clients import ServiceClient
 from shared import errors
 from shared.files import FileContent, VersionedFile
@@ -33,9 +37,17 @@ class FileServiceClientStore:
         await _load_or_create(self._file, first_document)
 
     async def find(self, client_id: str) -> ServiceClient | None:
+        return await self._find(find_client, client_id)
+
+    async def find_by_service_account(self, service_account: str) -> ServiceClient | None:
+        return await self._find(find_service_account, service_account)
+
+    async def _find(
+        self, find: Callable[[bytes, str], ServiceClient | None], name: str
+    ) -> ServiceClient | None:
         content = await self._file.read()
         try:
-            return find_client(content.data, client_id) if content else None
+            return find(content.data, name) if content else None
         except ValueError as error:
             raise errors.Unavailable(str(error)) from None
 

@@ -2,8 +2,9 @@
 
 import binascii
 from base64 import b64decode
+from collections.abc import Callable
 
-from services.identity.adapters.client_document import find_client
+from services.identity.adapters.client_document import find_client, find_service_account
 from services.identity.service_clients import ServiceClient
 from shared import errors
 from shared.aws import AwsError, Client, call
@@ -53,6 +54,14 @@ class SecretsManagerServiceClientStore:
         await _ask(self._client, self._secret_id)
 
     async def find(self, client_id: str) -> ServiceClient | None:
+        return await self._find(find_client, client_id)
+
+    async def find_by_service_account(self, service_account: str) -> ServiceClient | None:
+        return await self._find(find_service_account, service_account)
+
+    async def _find(
+        self, find: Callable[[bytes, str], ServiceClient | None], name: str
+    ) -> ServiceClient | None:
         try:
             secret = await call(
                 self._client.get_secret_value, SecretId=self._secret_id, VersionStage=_CURRENT
@@ -62,7 +71,7 @@ class SecretsManagerServiceClientStore:
                 f"cannot read the secret {self._secret_id}: {error.code}"
             ) from error
         try:
-            return find_client(secret["SecretString"].encode(), client_id)
+            return find(secret["SecretString"].encode(), name)
         except ValueError as error:
             raise errors.Unavailable(str(error)) from None
 
