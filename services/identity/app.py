@@ -20,7 +20,7 @@ from services.identity.accounts import Accounts
 from services.identity.adapters import files
 from services.identity.adapters.files import FileServiceClientStore
 from services.identity.adapters.kubernetes import cluster_keys
-from services.identity.adapters.player_data import CALL_TIMEOUT, HttpPlayerData
+from services.identity.adapters.player_data import HttpPlayerData
 from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
@@ -33,6 +33,7 @@ from services.identity.appkeys import (
     BANS,
     ERASURES,
     EXPORTS,
+    LIMITS,
     LOGINS,
     REVOCATIONS,
     SERVICE_CLIENTS,
@@ -162,8 +163,10 @@ async def open_app(
         ttl=settings.trust.access_token_ttl,
         clock=clock,
     )
-    async with new_session(CALL_TIMEOUT) as http:
-        player_data = HttpPlayerData(http, settings.player_data_url, access_tokens)
+    async with new_session() as http:
+        player_data = HttpPlayerData(
+            http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
+        )
         yield _create_app(settings, stores, signer, access_tokens, [player_data], clock)
 
 
@@ -199,6 +202,7 @@ def _create_app(
     app[ERASURES] = Erasures(stores.accounts, accounts, stores.sessions, holders, lifetime, clock)
     app[EXPORTS] = Exports(accounts, stores.sessions, holders)
     limits = LoginLimits(logins=settings.limits.logins, guests=settings.limits.guests, clock=clock)
+    app[LIMITS] = limits
     app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens, limits)
     app[REVOCATIONS] = revocations
     app[SESSIONS] = sessions

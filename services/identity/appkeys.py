@@ -5,6 +5,7 @@ from aiohttp import web
 from services.identity.accounts import Accounts
 from services.identity.bans import Bans
 from services.identity.erasures import Erasures, Exports
+from services.identity.limits import LoginLimits
 from services.identity.logins import Logins
 from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients
@@ -15,6 +16,7 @@ ACCOUNTS: web.AppKey[Accounts] = web.AppKey("ACCOUNTS", Accounts)
 BANS: web.AppKey[Bans] = web.AppKey("BANS", Bans)
 ERASURES: web.AppKey[Erasures] = web.AppKey("ERASURES", Erasures)
 EXPORTS: web.AppKey[Exports] = web.AppKey("EXPORTS", Exports)
+LIMITS: web.AppKey[LoginLimits] = web.AppKey("LIMITS", LoginLimits)
 LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
 REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)
 SERVICE_CLIENTS: web.AppKey[ServiceClients] = web.AppKey("SERVICE_CLIENTS", ServiceClients)

@@ -6,6 +6,7 @@ has expired all is removed once more, and the account becomes a tombstone. Every
 repeated; the mark is there until all of them are done, so whoever finds it goes on.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,8 @@ from shared.clock import Clock
 _log = structlog.get_logger()
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_AT_ONCE = 1000
+_PATIENCE = 5.0
+"""Seconds for which a player waits for what will be done in any case."""
 _ERASED = Counter("playmesh_erased_accounts", "Accounts that have become tombstones.")
 
 
@@ -65,7 +68,11 @@ class Erasures:
         if account is None:
             raise errors.NotFound("there is no such account")
         _log.info("account.erasing", user_id=user_id)
-        return await self._try(account)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await self._try(account)
+        except TimeoutError:  # the loop goes on with it
+            return False
 
     async def tick(self) -> None:
         """Go on with every erasure that is not complete. Raises Unavailable where it cannot look.

@@ -3,9 +3,11 @@
 from aiohttp import hdrs, web
 
 from services.identity import oauth_wire as wire
-from services.identity.appkeys import SERVICE_CLIENTS
+from services.identity.appkeys import LIMITS, SERVICE_CLIENTS, TRUSTED_PROXY_HOPS
 from services.identity.service_clients import ServiceClient, ServiceClients, ServiceToken
 from shared import errors
+from shared.auth.middleware import public
+from shared.http.addresses import client_address
 from shared.http.bodies import Fields, read_form
 from shared.http.problems import from_error
 from shared.http.responses import json_response
@@ -14,6 +16,7 @@ routes = web.RouteTableDef()
 
 
 @routes.post("/oauth2/token")
+@public
 async def service_token(request: web.Request) -> web.Response:
     try:
         token = await _issue(request)
@@ -23,6 +26,8 @@ async def service_token(request: web.Request) -> web.Response:
 
 
 async def _issue(request: web.Request) -> ServiceToken:
+    address = client_address(request, request.app[TRUSTED_PROXY_HOPS])
+    request.app[LIMITS].attempt(address)
     asked = wire.read_token_request(await _form(request), request.headers.get(hdrs.AUTHORIZATION))
     clients = request.app[SERVICE_CLIENTS]
     client = await _authenticate(clients, asked.credential)

@@ -34,6 +34,7 @@ class Settings:
     def token_lifetime(self) -> timedelta:
         """So long after it was issued, at most, a token is taken: by the slowest of clocks."""
         return self.trust.access_token_ttl + LEEWAY + _MINUTE
+
     kubernetes: KubernetesSettings | None
 
     @classmethod
