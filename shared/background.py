@@ -15,9 +15,15 @@ _LONGEST_POSTPONEMENT = 2.0
 
 @contextlib.asynccontextmanager
 async def repeating(
-    name: str, work: Callable[[], Awaitable[object]], delay: Callable[[], float]
+    name: str,
+    work: Callable[[], Awaitable[object]],
+    delay: Callable[[], float],
+    *,
+    at_start: bool = True,
 ) -> AsyncIterator[None]:
     """Run `work` before the block, and again `delay()` seconds after each end, while it runs.
+
+    Without `at_start` the block does not wait for it: the first time is after a `delay()`, too.
 
     Bad weather is a warning and a bug an error in the log; neither ends the repetition, since
     nobody would notice that it has stopped until much later. What bad weather has prevented is
@@ -40,7 +46,7 @@ async def repeating(
             await asyncio.sleep(min(delay(), longest))
             longest = await once()
 
-    task = asyncio.create_task(loop(await once()))
+    task = asyncio.create_task(loop(await once() if at_start else math.inf))
     try:
         yield
     finally:

@@ -269,12 +269,15 @@ async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
             refresh = settings.caches.key_refresh.total_seconds()
             return _FIRST_KEY_POLL if signer.not_ready() else refresh
 
+        def erasures_delay() -> float:
+            return _ERASE_EVERY * jitter(0.2)
+
         async with (
             # Without a signing key no login begins, so none gets stuck on what is not there yet.
             repeating("signer.refresh", checked(signer.refresh), delay),
             open_app(settings, stores, signer, clock) as app,
             repeating("revocations", checked(app[REVOCATIONS].refresh), lambda: _LIST_EVERY),
-            repeating("erasures", checked(app[ERASURES].tick), lambda: _ERASE_EVERY * jitter(0.2)),
+            repeating("erasures", checked(app[ERASURES].tick), erasures_delay, at_start=False),
         ):
             await serve(app, settings.server, ready=[check.not_ready, signer.not_ready])
 

@@ -41,7 +41,7 @@ class Between:
         self.killed.clear()
         self.step = step
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def pass_on(self, request: web.Request) -> web.StreamResponse:
         assert self.mesh
         step = self.step
         if step in (Step.IDENTITY_BEFORE, Step.PLAYER_DATA_BEFORE):
@@ -71,7 +71,7 @@ class Between:
 async def running(data_dir: Path) -> AsyncIterator[tuple[Mesh, Between]]:
     between = Between()
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", between)
+    app.router.add_route("*", "/{path:.*}", between.pass_on)
     async with serving(app) as url:
         mesh = Mesh(data_dir, {**FAST, "PLAYMESH_PLAYER_DATA_URL": url})
         between.mesh = mesh

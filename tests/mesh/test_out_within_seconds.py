@@ -44,7 +44,8 @@ async def until_refused(mesh: Mesh, http: aiohttp.ClientSession, token: str) -> 
 async def metric(mesh: Mesh, http: aiohttp.ClientSession, name: str) -> float:
     """Of player_data."""
     text = (await call(http, "GET", f"{mesh.player_data.admin_url}/metrics")).body.decode()
-    return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+    values = (float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+    return next(values, 0.0)
 
 
 async def act(mesh: Mesh, http: aiohttp.ClientSession, how: str, guest: Mapping[str, Any]) -> None:

@@ -122,7 +122,7 @@ class TestLostReply:
         again = await refreshed(identity.http, guest["refresh_token"])
         assert first["refresh_expires_in"] - again["refresh_expires_in"] == 45
         clock.advance(7 * 86400 - 45)
-        assert is_ended(await refresh(identity.http, again["refresh_token"]))
+        assert is_refused(await refresh(identity.http, again["refresh_token"]))
 
     async def test_of_100_at_once_all_that_are_answered_are_answered_the_same_token(
         self, identity: RunningIdentity
