@@ -113,6 +113,7 @@ async def export(
         found = await store.export(player, after=after, limit=limit)
         assert len(found.held) <= limit
         held += found.held
+        assert len(held) < 100, "the walk goes in circles"
         after = found.next_after
         if after is None:
             return held
