@@ -852,6 +852,14 @@ class RecordErasureContract:
             # A deletion that had left its version would be followed by the next one.
             assert (await put(store, key)).version == 1
 
+    async def test_an_erasure_of_large_values_leaves_nothing(self, store: RecordStore) -> None:
+        """A store may see fewer of them at once than a step may have."""
+        keys = in_saves("a", "b", "c", "d", "e")
+        for key in keys:
+            await put(store, key, "x" * LARGEST_VALUE)
+        await erase(store, limit=500)
+        assert await export(store) == []
+
     async def test_a_step_of_an_erasure_is_not_much_larger_than_it_may_be(
         self, store: RecordStore
     ) -> None:
