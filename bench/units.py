@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,17 @@ from infra.aws_setup import TABLES
 from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb as identity
 from services.identity.idempotency import Idempotency, KeyedRequest
-from services.identity.models import Account, LinkedIdentity, Session, SessionKey
+from services.identity.models import (
+    EVERYTHING,
+    SIGNED_OUT,
+    Account,
+    Ban,
+    IdentityBan,
+    LinkedIdentity,
+    Mark,
+    Session,
+    SessionKey,
+)
 from services.player_data.adapters import dynamodb as player_data
 from services.player_data.models import HISTORY, Precondition, RecordKey
 from services.player_data.records import Records
@@ -27,6 +38,8 @@ from shared.ids import new_id, new_key
 from tests.support import aws
 
 KILOBYTE = 1024
+Show = Callable[[str, Awaitable[Any]], Awaitable[Any]]
+"""Does the work, tells what it cost under a name, and answers what it answers."""
 
 
 class Counting:
@@ -39,14 +52,14 @@ class Counting:
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Mapping[str, Any]]]:
         operation = getattr(self._client, name)
-        kind = "read" if name in ("get_item", "query") else "write"
+        kind = "read" if name in ("get_item", "query", "scan") else "write"
 
         async def counted(**parameters: object) -> Mapping[str, Any]:
             answer: Mapping[str, Any] = await operation(
                 **parameters, ReturnConsumedCapacity="TOTAL"
             )
             consumed = answer["ConsumedCapacity"]
-            # A transaction answers with one for each table.
+            # A transaction or a batch answers with one for each table.
             for part in consumed if isinstance(consumed, list) else [consumed]:
                 self.units[kind] += part["CapacityUnits"]
             self.calls += 1
@@ -108,6 +121,8 @@ async def measure(endpoint: str) -> None:
         await show("the same again: session", refresh(sessions, session.key, counter=1))
         await refresh(sessions, session.key, counter=2)
         await show("a reuse: session", reuse(sessions, session.key))
+        await measure_ends(sessions, session, show)
+        await measure_bans(client, prefix, guest.account, show)
         player = Account(new_id(), now, None, seen_at=now)
         linked = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
         for when in ("first", "again"):
@@ -145,6 +160,33 @@ async def measure(endpoint: str) -> None:
         overwrite = records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
         await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
         await show(f"read its {HISTORY} versions", records.versions(often))
+
+
+async def measure_ends(sessions: identity.DynamoSessionStore, session: Session, show: Show) -> None:
+    now = session.created_at
+    key = SessionKey(session.key.user_id, new_id())
+    await sessions.create(replace(session, key=key))
+    await show("end a session", sessions.end(key, now=now, reason=SIGNED_OUT))
+    await show("the player's 2 sessions", sessions.list(key.user_id))
+    await show("the 2 sessions that were ended lately", sessions.ended_since(now, limit=100))
+    await show("none were ended lately", sessions.ended_since(now + timedelta(1), limit=100))
+    await show("remove the player's 2 sessions", sessions.delete_all(key.user_id))
+
+
+async def measure_bans(client: Counting, prefix: str, account: Account, show: Show) -> None:
+    accounts = identity.DynamoAccountStore(client, prefix)
+    identities = identity.DynamoIdentityBanStore(client, prefix)
+    now = account.created_at
+    ban = Ban("a reason of one sentence.", now)
+    account = await show("change an account", accounts.replace(account.seen(now)))
+    account = await show("ban a player", accounts.replace(account.banned(ban)))
+    await show("the 1 player who is banned", accounts.marked_since(Mark.BANNED, now, limit=100))
+    await show("lift the ban", accounts.replace(account.unbanned(EVERYTHING)))
+    banned = IdentityBan("steam", "76561197960287930", ban)
+    named = (banned.provider, banned.external_id)
+    await show("ban an identity", identities.put(banned))
+    await show("look for the ban of an identity", identities.find(*named))
+    await show("lift the ban of an identity", identities.delete(*named))
 
 
 async def refresh(sessions: identity.DynamoSessionStore, key: SessionKey, *, counter: int) -> None:

@@ -155,7 +155,7 @@ class IdentityBanStore(Protocol):
     """Bans by provider and external id. Every method raises Unavailable."""
 
     async def find(self, provider: str, external_id: str) -> IdentityBan | None:
-        """Sees every change that has been acknowledged; also one that is over."""
+        """Sees every change that has been acknowledged; also one that is over, while it is kept."""
         ...
 
     async def put(self, ban: IdentityBan) -> None:

@@ -16,22 +16,34 @@ from services.identity.adapters.dynamodb import (
     ACCOUNTS,
     IDEMPOTENCY,
     IDENTITIES,
+    IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
     DynamoIdempotencyStore,
+    DynamoIdentityBanStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.identity.models import IdempotencyRecord, Outcome, Redeemed
+from services.identity.models import (
+    IdempotencyRecord,
+    IdentityBan,
+    Outcome,
+    Redeemed,
+    SessionKey,
+)
 from services.player_data.adapters.dynamodb import DynamoRecordStore
 from services.player_data.models import HISTORY, Precondition, Record
 from services.player_data.ports import RecordStore
 from shared import errors
 from shared.aws import Client
-from tests.conformance.accounts import account
+from shared.ids import new_id
+from tests.conformance.accounts import BANNED, account
 from tests.conformance.dynamodb import FEW, TABLES, OnDynamo
 from tests.conformance.idempotency import DAY, FIRST, NOW, SECOND
 from tests.conformance.identities import BOB, find, identity, log_in
+from tests.conformance.identity_bans import BAN as IDENTITY_BAN
+from tests.conformance.identity_bans import FOR_A_WEEK
+from tests.conformance.identity_bans import find as find_ban
 from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, numbers, put
 from tests.conformance.records_model import RecordStoreMachine
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, MILLISECOND, SESSION, redeem, start
@@ -100,7 +112,8 @@ class AmbiguousWrites(OnDynamo):
 
     @pytest.fixture
     async def prefix(self, dynamodb: Client) -> str:
-        return await new_tables(dynamodb, ACCOUNTS, IDEMPOTENCY, IDENTITIES, SESSIONS, *TABLES)
+        identity_tables = (ACCOUNTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS)
+        return await new_tables(dynamodb, *identity_tables, *TABLES)
 
     # Accounts.
 
@@ -116,6 +129,64 @@ class AmbiguousWrites(OnDynamo):
         await store.create(account())
         with pytest.raises(errors.AlreadyExists):
             await store.create(account())
+
+    async def test_an_account_is_changed_once(self, twice: SentTwice, prefix: str) -> None:
+        store = DynamoAccountStore(twice, prefix)
+        await store.create(account())
+        expected = replace(BANNED, revision=2)
+        assert await store.replace(BANNED) == expected
+        assert await store.get(BANNED.user_id) == expected
+
+    async def test_the_change_of_another_to_an_account_is_still_a_conflict(
+        self, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoAccountStore(twice, prefix)
+        await store.create(account())
+        winner = await store.replace(BANNED)
+        with pytest.raises(errors.VersionConflict):
+            await store.replace(BANNED)
+        assert await store.get(BANNED.user_id) == winner
+
+    @pytest.mark.parametrize("count", [1, 2, 3])
+    async def test_an_account_was_changed_though_others_did_meanwhile(
+        self, dynamodb: Client, twice: SentTwice, prefix: str, count: int
+    ) -> None:
+        store, other = DynamoAccountStore(twice, prefix), DynamoAccountStore(dynamodb, prefix)
+        await store.create(account())
+
+        async def follow() -> None:
+            for revision in range(2, 2 + count):
+                await other.replace(replace(account(), revision=revision))
+
+        twice.meanwhile = follow
+        assert await store.replace(BANNED) == replace(BANNED, revision=2)
+        assert await other.get(BANNED.user_id) == replace(account(), revision=2 + count)
+
+    # Bans of identities.
+
+    @pytest.mark.parametrize("before", [None, IDENTITY_BAN], ids=["new", "in place of another"])
+    async def test_a_ban_whose_place_another_took_meanwhile_does_not_come_back(
+        self, dynamodb: Client, twice: SentTwice, prefix: str, before: IdentityBan | None
+    ) -> None:
+        store = DynamoIdentityBanStore(twice, prefix)
+        other = DynamoIdentityBanStore(dynamodb, prefix)
+        if before:
+            await other.put(before)
+        twice.meanwhile = lambda: other.put(FOR_A_WEEK)
+        await store.put(IDENTITY_BAN)
+        assert await find_ban(other) == FOR_A_WEEK
+
+    async def test_a_ban_is_deleted_once_and_not_the_one_that_came_meanwhile(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store = DynamoIdentityBanStore(twice, prefix)
+        other = DynamoIdentityBanStore(dynamodb, prefix)
+        await other.put(IDENTITY_BAN)
+        twice.meanwhile = lambda: other.put(FOR_A_WEEK)
+        await store.delete(IDENTITY_BAN.provider, IDENTITY_BAN.external_id)
+        assert await find_ban(other) == FOR_A_WEEK
+        await store.delete(IDENTITY_BAN.provider, IDENTITY_BAN.external_id)
+        assert await find_ban(other) is None
 
     # Identities.
 
@@ -263,6 +334,45 @@ class AmbiguousWrites(OnDynamo):
             await redeem(store, now=now)
         ended = replace(ADVANCED, ended_at=now, ended_reason="refresh_reused")
         assert await store.get(SESSION.key) == ended
+
+    async def test_a_session_is_ended_once(self, twice: SentTwice, prefix: str) -> None:
+        store = DynamoSessionStore(twice, prefix)
+        await store.create(SESSION)
+        ended = replace(SESSION, ended_at=LATER, ended_reason="signed_out")
+        assert await store.end(SESSION.key, now=LATER, reason="signed_out") == ended
+        assert await store.get(SESSION.key) == ended
+        assert await store.list(SESSION.key.user_id) == [ended]
+
+    async def test_an_end_that_others_wanted_meanwhile_is_the_first_one(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoSessionStore(twice, prefix), DynamoSessionStore(dynamodb, prefix)
+        await store.create(SESSION)
+        twice.meanwhile = lambda: other.end(SESSION.key, now=LATER + MILLISECOND, reason="other")
+        ended = replace(SESSION, ended_at=LATER, ended_reason="signed_out")
+        assert await store.end(SESSION.key, now=LATER, reason="signed_out") == ended
+        assert await other.get(SESSION.key) == ended
+
+    async def test_sessions_are_removed_once_and_those_stay_that_came_meanwhile(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoSessionStore(twice, prefix), DynamoSessionStore(dynamodb, prefix)
+        await store.create(SESSION)
+        late = replace(SESSION, key=SessionKey(SESSION.key.user_id, new_id()))
+        twice.meanwhile = lambda: other.create(late)
+        await store.delete_all(SESSION.key.user_id)
+        assert await other.list(SESSION.key.user_id) == [late]
+
+    async def test_a_token_that_advanced_its_session_just_before_the_end_is_answered(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        """It was first; what it is answered is as good as a slow reply."""
+        store, other = DynamoSessionStore(twice, prefix), DynamoSessionStore(dynamodb, prefix)
+        await store.create(SESSION)
+        twice.meanwhile = lambda: other.end(SESSION.key, now=LATER, reason="signed_out")
+        assert await redeem(store) == Redeemed(Outcome.ADVANCED, ADVANCED)
+        with pytest.raises(errors.SessionEnded):
+            await redeem(other, counter=2)
 
     @pytest.mark.parametrize("count", [1, 2, 3])
     async def test_a_token_advanced_its_session_though_others_did_meanwhile(

@@ -285,7 +285,7 @@ class DynamoFaults(OnDynamo):
 
     async def test_a_new_index_is_waited_for(self, dynamodb: Client) -> None:
         prefix = await new_tables(dynamodb, _without_indexes(SESSIONS))
-        filling = Backfilling(dynamodb, looks=2)
+        filling = Backfilling(dynamodb, looks=1)
         await create_table(filling, prefix, SESSIONS)
         assert filling.looks == 0
 

@@ -35,6 +35,7 @@ from services.identity.ports import (
 from shared import errors
 from shared.ids import new_id
 from tests.conformance import idempotency, sessions
+from tests.conformance.accounts import race_to_replace
 from tests.conformance.identities import race
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, SECOND, SESSION, redeem, start
 from tests.support import aws
@@ -48,6 +49,9 @@ FEW_SEEDS = SEEDS if LONG else range(5)
 
 RUNS = 1000 if LONG else 100
 """Of the race of a reuse with refreshes, over all seeds."""
+
+ENDS = 100
+"""Of the race of an end with refreshes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,17 @@ class Races:
         }
         assert await openings[0].sessions.get(SESSION.key) == replace(ADVANCED, replays=10)
 
+    async def test_one_of_many_changes_an_account(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        await race_to_replace([opening.accounts for opening in _draw(openings, seed)])
+
+    async def test_after_the_end_nobody_advances_whoever_was_under_way(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        for number in range(ENDS // len(SEEDS)):
+            await _end_among_refreshes(openings, 1000 * seed + number)
+
     async def test_after_a_reuse_no_token_is_good_whoever_was_under_way(
         self, openings: Sequence[Opening], seed: int
     ) -> None:
@@ -117,6 +132,42 @@ class DynamoRaces(Races):
 
 def _draw(openings: Sequence[Opening], seed: int) -> list[Opening]:
     return random.Random(seed).choices(openings, k=RIVALS)  # noqa: S311 - decides nothing secret
+
+
+async def _end_among_refreshes(openings: Sequence[Opening], seed: int) -> None:
+    """A client that refreshes as fast as it can, when somebody ends its session."""
+    session = replace(SESSION, key=SessionKey(SESSION.key.user_id, new_id()))
+    order = random.Random(seed)  # noqa: S311 - decides nothing secret
+    await openings[0].sessions.create(session)
+    has_ended = False
+    too_late: list[Redeemed] = []
+
+    async def refresh() -> None:
+        counter = session.counter
+        while True:
+            asked_after_the_end = has_ended
+            try:
+                redeemed = await redeem(
+                    order.choice(openings).sessions, counter=counter, session=session
+                )
+            except errors.SessionEnded:
+                return
+            if asked_after_the_end:
+                too_late.append(redeemed)
+                return
+            counter = redeemed.session.counter
+
+    async def end() -> None:
+        nonlocal has_ended
+        store = order.choice(openings).sessions
+        for _ in range(order.randrange(4)):
+            await store.get(session.key)
+        ended = await store.end(session.key, now=LATER, reason="signed_out")
+        has_ended = True
+        assert await store.get(session.key) == ended
+
+    await asyncio.gather(refresh(), end())
+    assert too_late == []
 
 
 async def _reuse_among_others(openings: Sequence[Opening], seed: int) -> None:

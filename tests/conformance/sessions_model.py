@@ -37,12 +37,15 @@ class Family:
     until: datetime
     answered_again: int = 0
     over_since: datetime | None = None
+    why: str | None = None
 
     def lives(self, now: datetime) -> bool:
-        return self.over_since is None and now < self.idle_until and now < self.until
+        return self.why is None and now < self.idle_until and now < self.until
 
     def present(self, token: int, now: datetime) -> tuple[str, int | None]:
         """What comes of it, and the token that is given."""
+        if self.why is not None:
+            return f"SessionEnded: {self.why}", None
         if not self.lives(now) or token > self.live:
             return "InvalidRefreshToken", None
         if token == self.live:
@@ -56,8 +59,12 @@ class Family:
                 return "TooManyRequests", None
             self.answered_again += 1
             return "replayed", self.live
-        self.over_since = now
+        self.end(now, "refresh_reused")
         return "RefreshTokenReused", None
+
+    def end(self, now: datetime, why: str) -> None:
+        if self.why is None:
+            self.over_since, self.why = now, why
 
 
 class SessionStoreMachine(RuleBasedStateMachine):
@@ -118,6 +125,14 @@ class SessionStoreMachine(RuleBasedStateMachine):
         expected = family.present(token, self.now)
         assert self.runner.run(self.redeem(family.key, token)) == expected
 
+    @rule(which=families, why=st.sampled_from(["signed_out", "ended_by_operator"]))
+    def end(self, which: int, why: str) -> None:
+        family = self.families[which]
+        family.end(self.now, why)
+        ended = self.runner.run(self.end_in_store(family.key, why))
+        assert (ended.ended_at, ended.ended_reason) == (family.over_since, family.why)
+        assert ended.counter == family.live
+
     @invariant()
     def exactly_one_token_is_live(self) -> None:
         for family in self.families:
@@ -130,7 +145,7 @@ class SessionStoreMachine(RuleBasedStateMachine):
             assert live == ([family.live] if family.lives(self.now) else [])
             assert session.counter == family.live
             assert session.replays == family.answered_again
-            assert session.ended_at == family.over_since
+            assert (session.ended_at, session.ended_reason) == (family.over_since, family.why)
             assert session.expires_at == min(family.idle_until, family.until)
 
     def open(self) -> Family:
@@ -162,11 +177,18 @@ class SessionStoreMachine(RuleBasedStateMachine):
         assert session is not None
         return session
 
+    async def end_in_store(self, key: SessionKey, why: str) -> Session:
+        session = await self.store.end(key, now=self.now, reason=why)
+        assert session is not None
+        return session
+
     async def redeem(self, key: SessionKey, token: int) -> tuple[str, int | None]:
         try:
             redeemed = await self.store.redeem(
                 key, counter=token, now=self.now, idle_expires_at=self.now + IDLE, grace=GRACE
             )
+        except errors.SessionEnded as ended:
+            return f"SessionEnded: {ended.reason}", None
         except errors.PlaymeshError as refusal:
             return type(refusal).__name__, None
         return redeemed.outcome.value, redeemed.session.counter

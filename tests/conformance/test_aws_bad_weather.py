@@ -3,15 +3,25 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
 
+from services.identity.adapters.dynamodb import (
+    ACCOUNTS,
+    SESSIONS,
+    DynamoAccountStore,
+    DynamoSessionStore,
+)
+from services.identity.models import SessionKey
 from services.player_data.adapters.dynamodb import DynamoRecordStore
 from services.player_data.models import HISTORY, Precondition, RecordKey
 from shared import errors
+from tests.conformance.accounts import account
 from tests.conformance.dynamodb import TABLES
+from tests.conformance.sessions import LATER, SESSION
 from tests.support import aws, figures
 from tests.support.faulty_aws import Fault, FaultyAws
 from tests.support.long import LONG
@@ -99,6 +109,38 @@ async def test_writes_whose_replies_are_dropped_happen_exactly_once(
         record = await store.get(key(number))
         assert (record.value if record else None) == value
         assert await put(store, number, "last") == versions[number] + 1
+
+
+async def test_accounts_change_and_sessions_end_exactly_once_in_bad_weather(
+    faulty: FaultyAws, moto: str
+) -> None:
+    """Of seven replies one is lost, and of seven calls one is refused."""
+    faults = {0: Fault.DROP_REPLY, 5: Fault.THROTTLE}
+    async with aws.client("dynamodb", moto) as direct:
+        prefix = await aws.new_tables(direct, ACCOUNTS, SESSIONS)
+    async with faulty.serving() as url, aws.client("dynamodb", url) as client:
+        accounts, sessions = DynamoAccountStore(client, prefix), DynamoSessionStore(client, prefix)
+        faulty.plan = lambda number: faults.get(number % 7)
+        await accounts.create(account())
+        current = account()
+        for day in range(20):
+            wanted = current.seen(NOW + timedelta(days=day))
+            current = await accounts.replace(wanted)
+            assert current == replace(wanted, revision=day + 2)
+        assert await accounts.get(current.user_id) == current
+        for number in range(10):
+            one = replace(SESSION, key=SessionKey(current.user_id, str(number) * 32))
+            await sessions.create(one)
+            await sessions.redeem(
+                one.key, counter=1, now=LATER, idle_expires_at=LATER, grace=timedelta(0)
+            )
+            ended = await sessions.end(one.key, now=LATER, reason="signed_out")
+            assert ended is not None
+            assert (ended.counter, ended.ended_at) == (2, LATER)
+        assert len(await sessions.list(current.user_id)) == 10
+        await sessions.delete_all(current.user_id)
+        assert await sessions.list(current.user_id) == []
+    assert min(faulty.faults[Fault.DROP_REPLY], faulty.faults[Fault.THROTTLE]) > 5
 
 
 async def test_who_does_not_answer_is_given_up_within_the_deadline(
