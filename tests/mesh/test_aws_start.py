@@ -73,6 +73,7 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
         "table nobody-accounts in eu-west-1 does not exist: make aws-setup",
         "table nobody-idempotency in eu-west-1 does not exist",
         "table nobody-identities in eu-west-1 does not exist",
+        "table nobody-identity-bans in eu-west-1 does not exist",
         "table nobody-sessions in eu-west-1 does not exist",
         "secret nobody/service-clients in eu-west-1 does not exist",
         "secret nobody/refresh-key in eu-west-1 does not exist",
@@ -141,7 +142,15 @@ async def test_without_a_region_the_variable_is_named(environ: dict[str, str]) -
 async def test_every_permission_that_is_denied_is_named(
     environ: dict[str, str], faulty: FaultyAws
 ) -> None:
-    denied = ("GetItem", "PutItem", "UpdateItem", "Query", "Scan", "BatchWriteItem")
+    denied = (
+        "GetItem",
+        "PutItem",
+        "UpdateItem",
+        "DeleteItem",
+        "Query",
+        "Scan",
+        "BatchWriteItem",
+    )
     faulty.refusals = {
         **{f"dynamodb:{name}": "AccessDeniedException" for name in denied},
         "secretsmanager:GetSecretValue": "AccessDeniedException",
