@@ -108,6 +108,13 @@ async def test_nothing_is_created(keyless: Keyless, tmp_path: Path, name: str) -
     assert count(tmp_path, "idempotency") == 0
 
 
+async def test_a_guest_that_cannot_be_made_does_not_count_as_one(keyless: Keyless) -> None:
+    for _ in range(30):  # more than an address may have in an hour
+        assert (await request(keyless, "new guest")).status == 503
+    await keyless.signer.refresh()
+    assert (await request(keyless, "new guest")).status == 201
+
+
 @pytest.mark.parametrize("name", ["refresh", "drop-in refresh"])
 async def test_no_refresh_token_is_consumed(keyless: Keyless, name: str) -> None:
     await request(keyless, name)
