@@ -134,6 +134,14 @@ async def test_the_configuration_needs_no_key(keyless: Keyless) -> None:
     assert answer.status == 200
 
 
+async def test_what_was_taken_back_is_not_said_to_be_nothing_before_it_was_looked_up(
+    keyless: Keyless,
+) -> None:
+    answer = await call(keyless.http, "GET", "/.well-known/revocations.json")
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
 async def test_a_first_start_before_keyrotator_is_no_crash(
     tmp_path: Path, clock: ManualClock
 ) -> None:
