@@ -48,8 +48,11 @@ def to_iso(moment: datetime) -> str:
 
 
 def from_iso(text: str) -> datetime:
-    """Raises ValueError, also where the zone is missing."""
+    """UTC, whole milliseconds. Raises ValueError, also where the zone is missing."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone")
-    return moment
+    try:
+        return from_millis(to_millis(moment))
+    except OverflowError:  # in its own zone it is of the years 1 to 9999, in UTC it is not
+        raise ValueError("a moment outside of the calendar") from None

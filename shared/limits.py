@@ -69,6 +69,30 @@ class Limiter:
             raise errors.TooManyRequests(retry_after=math.ceil(wait - self._slack / 2))
 
 
+class Noted:
+    """Keys that were noted within the last `lifetime` seconds, in the memory of a Limiter.
+
+    Beyond `most_keys` the one that was noted first is forgotten first.
+    """
+
+    def __init__(self, lifetime: float, clock: Clock, *, most_keys: int = 100_000) -> None:
+        self._lifetime = lifetime
+        self._clock = clock
+        self._most_keys = most_keys
+        self._noted_at: OrderedDict[bytes, float] = OrderedDict()
+
+    def note(self, key: str) -> None:
+        kept = _kept(key)
+        self._noted_at[kept] = self._clock.monotonic()
+        self._noted_at.move_to_end(kept)
+        if len(self._noted_at) > self._most_keys:
+            self._noted_at.popitem(last=False)
+
+    def __contains__(self, key: str) -> bool:
+        noted_at = self._noted_at.get(_kept(key))
+        return noted_at is not None and self._clock.monotonic() - noted_at < self._lifetime
+
+
 def _kept(key: str) -> bytes:
     raw = key.encode("utf-8", "surrogatepass")
     return raw if len(raw) < _KEPT else hashlib.blake2b(raw, digest_size=_KEPT).digest()

@@ -9,16 +9,13 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-from services.identity.models import IdempotencyRecord
+from services.identity.models import IDEMPOTENCY_LIFETIME, IdempotencyRecord
 from services.identity.ports import IdempotencyStore
 from services.identity.refresh_tokens import RefreshKey
 from shared import errors
 from shared.clock import Clock
 from shared.ids import digest
-
-_LIFETIME = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Idempotency:
             key=self._tag("idempotency key", scope, request.key),
             request=digest(request.content),
             result=result,
-            expires_at=now + _LIFETIME,
+            expires_at=now + IDEMPOTENCY_LIFETIME,
         )
         stored = await self._store.claim(record, now=now)
         if not hmac.compare_digest(stored.request, record.request):

@@ -2,13 +2,17 @@
 
 from prometheus_client import Counter
 
+from services.identity.models import IDEMPOTENCY_LIFETIME
 from shared import errors
 from shared.clock import Clock
-from shared.limits import Limiter, RateLimit
+from shared.limits import Limiter, Noted, RateLimit
 
 # OWASP ASVS 5.0, 6.1.1, asks for a limit that locks nobody out. The figures are ours: ten typing
 # errors, and from then on no more than a person types.
 _FAILURES = RateLimit(burst=10, per_second=1 / 6)
+
+# Later the same key makes another guest, which counts.
+_REPEATED_FOR = IDEMPOTENCY_LIFETIME.total_seconds()
 
 _LIMITED = Counter("playmesh_limited", "Requests beyond a limit.", ("limit",))
 for _limit in ("logins", "guests", "failures"):
@@ -30,15 +34,25 @@ class LoginLimits:
     def __init__(self, *, logins: RateLimit, guests: RateLimit, clock: Clock) -> None:
         self._logins = Limiter(logins, clock)
         self._guests = Limiter(guests, clock)
+        self._let_through = Noted(_REPEATED_FOR, clock)
         self._failures = Limiter(_FAILURES, clock)
 
     def attempt(self, address: str) -> None:
         """A login, before anything is looked at. Raises TooManyRequests."""
         _take(self._logins, address, "logins")
 
-    def creation(self, address: str) -> None:
-        """A new guest, before it is made. Raises TooManyRequests."""
+    def creation(self, address: str, *, idempotency_key: str | None = None) -> None:
+        """A new guest, before it is made. Raises TooManyRequests.
+
+        A repetition makes no new guest but a session, so it counts as a login does: from whatever
+        address it comes, whose answer was lost is not refused for having asked again.
+        """
+        if idempotency_key is not None and idempotency_key in self._let_through:
+            self.attempt(address)
+            return
         _take(self._guests, address, "guests")
+        if idempotency_key is not None:
+            self._let_through.note(idempotency_key)
 
     def failed(self, account: str) -> None:
         """A credential that did not hold, after it was checked, for an account that may not exist.

@@ -42,8 +42,8 @@ class Logins:
         So it repairs a crash on the way, which leaves without a `request` an account that nobody
         knows of: harmless. Raises IdempotencyKeyReused, TooManyRequests.
         """
-        self._limits.creation(address)
-        self._access_tokens.require_key()
+        self._access_tokens.require_key()  # first: a guest that cannot be made does not count
+        self._limits.creation(address, idempotency_key=request.key if request else None)
         guest = await (self._guest_of(request) if request else self._accounts.create_guest())
         return GuestLogin(await self._sessions.open(guest.account, device=device), guest.secret)
 

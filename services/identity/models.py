@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from shared import errors
 
+IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 MOST_REPLAYS = 10
 MOST_BANS = 16
 """Of one account, each of another scope."""

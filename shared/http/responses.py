@@ -34,6 +34,9 @@ async def json_stream(
     )
     set_edge_headers(request, response)  # now: after its first byte no header can be set
     await response.prepare(request)
+    if request.method == hdrs.METH_HEAD:
+        # aiohttp would write it all the same: as the answer to the next request of a connection.
+        return response
     try:
         await response.write(first)
         async for part in document:

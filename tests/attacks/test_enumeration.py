@@ -3,20 +3,17 @@
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import fields, replace
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from services.identity.app import Stores
 from shared.ids import new_id, new_secret
 from tests.support import apps, figures
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call, without_request_id
 from tests.support.clock import ManualClock
+from tests.support.counted import counted
 from tests.support.long import LONG
 from tests.support.people import ban, new_person
 from tests.support.servers import Answer
@@ -24,24 +21,6 @@ from tests.support.servers import Answer
 ATTEMPTS = 2000 if LONG else 50
 MOST_APART_MS = 0.5
 KINDS = ("unknown user", "wrong secret", "banned, wrong secret")
-
-
-class Counted:
-    """A store whose calls are counted."""
-
-    def __init__(self, store: object, calls: Counter[str]) -> None:
-        self._store = store
-        self._calls = calls
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the store's
-        attribute = getattr(self._store, name)
-        return partial(self._count, name, attribute) if callable(attribute) else attribute
-
-    def _count(
-        self, name: str, method: Callable[..., Awaitable[object]], *args: object, **named: object
-    ) -> Awaitable[object]:
-        self._calls[name] += 1
-        return method(*args, **named)
 
 
 @pytest.fixture
@@ -53,16 +32,11 @@ def calls() -> Counter[str]:
 async def identity(
     tmp_path: Path, clock: ManualClock, calls: Counter[str]
 ) -> AsyncIterator[RunningIdentity]:
-    def counted(stores: Stores) -> Stores:
-        kept: dict[str, Any] = {
-            field.name: Counted(getattr(stores, field.name), calls)
-            for field in fields(stores)
-            if field.name != "refresh_key"
-        }
-        return replace(stores, **kept)
-
     async with apps.identity(
-        tmp_path, clock, {"PLAYMESH_SIGNING_ALG": "ES256"}, around=counted
+        tmp_path,
+        clock,
+        {"PLAYMESH_SIGNING_ALG": "ES256"},
+        around=lambda stores: counted(stores, calls),
     ) as running:
         yield running
 

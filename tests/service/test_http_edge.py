@@ -25,7 +25,7 @@ from shared.http.bodies import (
 )
 from shared.http.client import Document, fetch, new_session
 from shared.http.drop_in import drop_in
-from shared.http.responses import json_response
+from shared.http.responses import json_response, json_stream
 from shared.http.server import admin_app
 from tests.support.servers import Answer, send, serving
 
@@ -70,6 +70,14 @@ async def fail(request: web.Request) -> NoReturn:
     raise failure
 
 
+async def stream(request: web.Request) -> web.StreamResponse:
+    async def document() -> AsyncIterator[bytes]:
+        for part in (b"[1,", b"2,", b"3]"):
+            yield part
+
+    return await json_stream(request, document(), filename="numbers.json")
+
+
 @pytest.fixture
 async def edge() -> AsyncIterator[str]:
     app = new_app(
@@ -82,6 +90,7 @@ async def edge() -> AsyncIterator[str]:
     app.router.add_get("/query", echo_fields(query))
     app.add_routes(drop_in("/sdk", echo_fields(read_parameters)))
     app.router.add_get("/fail/{name}", fail)
+    app.router.add_get("/stream", stream)
     async with serving(app) as url:
         yield url
 
@@ -99,6 +108,22 @@ async def get(url: str, path: str, more: str = "") -> Answer:
 def detail(answer: Answer) -> str:
     assert answer.code == "invalid_request"
     return str(answer.json()["detail"])
+
+
+# Streams
+
+
+async def test_a_document_is_sent_while_it_is_read(edge: str) -> None:
+    async with aiohttp.ClientSession() as http, http.get(f"{edge}/stream") as response:
+        assert await response.json() == [1, 2, 3]
+        assert response.headers["Content-Disposition"] == 'attachment; filename="numbers.json"'
+
+
+async def test_head_is_answered_without_a_document(edge: str) -> None:
+    """It would be what the connection's next request is answered: somebody else's, at a proxy."""
+    answer = await send(edge, "HEAD /stream HTTP/1.1")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["Content-Type"] == "application/json"
 
 
 # JSON bodies

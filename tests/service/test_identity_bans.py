@@ -12,7 +12,7 @@ from tests.support.apps import RunningIdentity
 from tests.support.calls import bearer, call, claims_of, without_request_id
 from tests.support.clock import ManualClock
 from tests.support.people import Person, ban, new_person, operate
-from tests.support.servers import Answer
+from tests.support.servers import Answer, send
 
 MINUTE = 60
 TOMORROW = "2026-01-03T03:04:05.000Z"
@@ -213,6 +213,24 @@ class TestOperator:
         assert word in answer.json()["detail"]
         assert (await player.refresh()).status == 200
 
+    @pytest.mark.parametrize(
+        ("until", "kept"),
+        [
+            ("2026-01-02T03:04:05.001Z", "2026-01-02T03:04:05.001Z"),
+            ("2026-01-03T03:04:05.678999Z", "2026-01-03T03:04:05.678Z"),
+            ("2026-01-03T17:04:05+14:00", TOMORROW),
+            ("2026-01-02T15:04:05-12:00", TOMORROW),
+            ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
+        ],
+    )
+    async def test_a_ban_lasts_until_any_moment_to_come(
+        self, identity: RunningIdentity, player: Person, until: str, kept: str
+    ) -> None:
+        answer = await ban(identity, player.user_id, until=until)
+        assert answer.json()["bans"][0]["until"] == kept
+        assert banned(await player.refresh()) == {"reason": "cheating", "until": kept}
+        assert await listed(identity, player)
+
     @pytest.mark.parametrize("user_id", ["0" * 32, "me", "%00", "x" * 300])
     @pytest.mark.parametrize("action", ["", "/ban", "/unban", "/revoke-sessions"])
     async def test_an_account_that_there_is_not_is_a_404(
@@ -247,6 +265,36 @@ class TestPlatformIdentity:
         assert (await operate(identity, "GET", self.PATH)).json() == answer.json()
         assert (await operate(identity, "POST", f"{self.PATH}/unban")).status == 204
         assert (await operate(identity, "GET", self.PATH)).json() == {"ban": None}
+
+    @pytest.mark.parametrize(
+        ("written", "external_id"),
+        [
+            ("a%2Fb", "a/b"),
+            ("a%23b", "a#b"),
+            ("a%3Fb", "a?b"),
+            ("a%25b", "a%b"),
+            ("a%252Fb", "a%2Fb"),
+            ("a+b", "a+b"),
+            ("a%20b", "a b"),
+            ("..", ".."),
+            ("ban", "ban"),
+            ("Zo%C3%AB%20%F0%9F%8E%AE", "Zoë 🎮"),
+            ("%C3%A9" * 256, "é" * 256),
+            ("001234.0123456789abcdef.0123", "001234.0123456789abcdef.0123"),
+        ],
+    )
+    async def test_an_id_is_whatever_the_platform_makes_of_it(
+        self, identity: RunningIdentity, written: str, external_id: str
+    ) -> None:
+        token = identity.service_token("identity:admin")
+        head = f"POST /v1/admin/identities/steam/{written}/ban HTTP/1.1\r\n"
+        answer = await send(
+            identity.url, f"{head}Authorization: Bearer {token}", b'{"reason": "cheating"}'
+        )
+        assert answer.status == 200
+        found = await identity.app[BANS].find_identity("steam", external_id)
+        assert found
+        assert found.external_id == external_id
 
     async def test_whoever_has_it_is_let_in_by_no_account(
         self, identity: RunningIdentity, clock: ManualClock

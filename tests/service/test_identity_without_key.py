@@ -108,6 +108,13 @@ async def test_nothing_is_created(keyless: Keyless, tmp_path: Path, name: str) -
     assert count(tmp_path, "idempotency") == 0
 
 
+async def test_a_guest_that_cannot_be_made_does_not_count_as_one(keyless: Keyless) -> None:
+    for _ in range(30):  # more than an address may have in an hour
+        assert (await request(keyless, "new guest")).status == 503
+    await keyless.signer.refresh()
+    assert (await request(keyless, "new guest")).status == 201
+
+
 @pytest.mark.parametrize("name", ["refresh", "drop-in refresh"])
 async def test_no_refresh_token_is_consumed(keyless: Keyless, name: str) -> None:
     await request(keyless, name)
@@ -125,6 +132,14 @@ async def test_everything_works_as_soon_as_the_key_is_there(keyless: Keyless, na
 async def test_the_configuration_needs_no_key(keyless: Keyless) -> None:
     answer = await call(keyless.http, "GET", "/.well-known/openid-configuration")
     assert answer.status == 200
+
+
+async def test_what_was_taken_back_is_not_said_to_be_nothing_before_it_was_looked_up(
+    keyless: Keyless,
+) -> None:
+    answer = await call(keyless.http, "GET", "/.well-known/revocations.json")
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
 
 
 async def test_a_first_start_before_keyrotator_is_no_crash(

@@ -38,7 +38,8 @@ class Person:
         return answer
 
     async def try_to_log_in(self, *, secret: str | None = None) -> Answer:
-        credential = {"user_id": self.user_id, "guest_secret": secret or self.guest_secret}
+        secret = self.guest_secret if secret is None else secret
+        credential = {"user_id": self.user_id, "guest_secret": secret}
         body = {"provider": "guest", "credential": credential}
         return await call(self.identity.http, "POST", "/v1/sessions", json=body)
 

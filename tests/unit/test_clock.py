@@ -60,3 +60,29 @@ def test_a_moment_survives_every_form_unchanged(millis: int) -> None:
     assert to_millis(moment) == millis
     assert from_iso(to_iso(moment)) == moment
     assert from_iso(to_iso(moment)).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-01-02T12:04:05.678+09:00", "2026-01-02T03:04:05.6789Z", "2026-01-02T03:04:05,678Z"],
+)
+def test_a_moment_that_is_read_is_one_that_stores_can_keep(text: str) -> None:
+    assert from_iso(text) == MOMENT
+    assert from_iso(text).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9999-12-31T23:59:59-00:01",
+        "0001-01-01T00:00:00+00:01",
+        "10000-01-01T00:00:00Z",
+        "2026-12-31T23:59:60Z",
+        "2026-01-02T03:04:05",
+        "2026-01-02",
+        "",
+    ],
+)
+def test_what_is_no_moment_in_utc_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        from_iso(text)

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from services.identity.limits import LoginLimits
 from shared import errors
-from shared.limits import Limiter, RateLimit
+from shared.limits import Limiter, Noted, RateLimit
 from tests.support import figures
 from tests.support.clock import ManualClock
 from tests.support.long import LONG
@@ -270,6 +270,26 @@ def test_a_flood_of_keys_takes_no_more_memory_than_the_bound(clock: ManualClock)
     assert peak < 40_000_000
 
 
+def test_what_was_noted_is_known_for_a_lifetime(clock: ManualClock) -> None:
+    noted = Noted(60, clock)
+    assert "somebody" not in noted
+    noted.note("somebody")
+    clock.advance(59.999)
+    assert "somebody" in noted
+    assert "another" not in noted
+    clock.advance(0.001)
+    assert "somebody" not in noted
+    noted.note("somebody")
+    assert "somebody" in noted
+
+
+def test_what_was_noted_first_is_forgotten_first(clock: ManualClock) -> None:
+    noted = Noted(60, clock, most_keys=3)
+    for key in ("a", "b", "c", "a", "d"):
+        noted.note(key)
+    assert [key for key in "abcd" if key in noted] == ["a", "c", "d"]
+
+
 def login_limits(
     clock: ManualClock, *, logins: RateLimit = NO_LIMIT, guests: RateLimit = NO_LIMIT
 ) -> LoginLimits:
@@ -317,6 +337,37 @@ def test_an_address_has_a_limit_of_guests_beside_it(clock: ManualClock) -> None:
     limits.attempt("203.0.113.7")
     assert refusal.value.retry_after == 180
     assert limited("guests") - before == 1
+
+
+def test_a_repetition_counts_as_a_login_and_not_as_a_guest(clock: ManualClock) -> None:
+    guests, logins = RateLimit(burst=1, per_second=1 / 180), RateLimit(burst=5, per_second=10)
+    limits = login_limits(clock, guests=guests, logins=logins)
+    limits.creation("203.0.113.7", idempotency_key="one")
+    for _ in range(5):
+        limits.creation("203.0.113.7", idempotency_key="one")
+    with pytest.raises(errors.TooManyRequests) as refusal:
+        limits.creation("203.0.113.7", idempotency_key="one")
+    assert refusal.value.retry_after == 1
+    limits.creation("203.0.113.8", idempotency_key="one")
+    limits.creation("203.0.113.8", idempotency_key="another")
+
+
+def test_a_request_that_was_refused_is_no_repetition(clock: ManualClock) -> None:
+    limits = login_limits(clock, guests=RateLimit(burst=1, per_second=1 / 180))
+    limits.creation("203.0.113.7")
+    for _ in range(3):
+        with pytest.raises(errors.TooManyRequests):
+            limits.creation("203.0.113.7", idempotency_key="one")
+
+
+def test_as_soon_as_a_key_may_make_another_guest_it_counts(clock: ManualClock) -> None:
+    limits = login_limits(clock, guests=RateLimit(burst=1, per_second=1e-9))
+    limits.creation("203.0.113.7", idempotency_key="one")
+    clock.advance(24 * 3600 - 0.001)
+    limits.creation("203.0.113.7", idempotency_key="one")
+    clock.advance(0.001)
+    with pytest.raises(errors.TooManyRequests):
+        limits.creation("203.0.113.7", idempotency_key="one")
 
 
 def test_an_account_has_ten_failures_and_then_one_every_six_seconds(clock: ManualClock) -> None:
