@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from services.identity.app import maintain
-from services.identity.appkeys import ERASURES
+from services.identity.appkeys import ERASURES, EXPORTS
 from services.identity.settings import Settings
 from shared import errors
 from tests.service.conftest import QUICK_KEYS
@@ -395,6 +395,25 @@ class TestExport:
         holder.breaks_at = 1
         with pytest.raises((aiohttp.ClientError, json.JSONDecodeError)):
             (await player.call("GET", "/v1/account/export")).json()
+
+    async def test_of_one_player_there_is_one_at_a_time(
+        self, identity: RunningIdentity, player: Person
+    ) -> None:
+        with identity.app[EXPORTS].turn(player.user_id):
+            answer = await player.call("GET", "/v1/account/export")
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "30")
+        assert (await player.call("GET", "/v1/account/export")).status == 200
+
+    async def test_those_of_many_players_leave_room_for_everything_else(
+        self, identity: RunningIdentity, player: Person
+    ) -> None:
+        """One lasts as long as its client likes."""
+        with contextlib.ExitStack() as others:
+            for number in range(32):
+                others.enter_context(identity.app[EXPORTS].turn(f"{number:032x}"))
+            answer = await player.call("GET", "/v1/account/export")
+            assert (answer.status, answer.code) == (503, "unavailable")
+            assert (await player.refresh()).status == 200
 
 
 class TestGuestSecret:
