@@ -48,8 +48,11 @@ def to_iso(moment: datetime) -> str:
 
 
 def from_iso(text: str) -> datetime:
-    """Raises ValueError, also where the zone is missing."""
+    """In UTC. Raises ValueError, also where the zone is missing, or UTC has no such year."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # the last hours of the year 9999: nothing could read it again
+        raise ValueError("a moment that is none in UTC") from None

@@ -200,6 +200,8 @@ class TestOperator:
             ({"reason": "x", "until": "2026-12-24T18:00:00"}, "until"),
             ({"reason": "x", "until": "2026-01-02T03:04:05Z"}, "over already"),
             ({"reason": "x", "until": 7}, "until"),
+            ({"reason": "x", "until": "9999-12-31T23:59:59-12:00"}, "until"),
+            ({"reason": "x", "until": "0001-01-01T00:00:00+12:00"}, "until"),
             ({"reason": "x", "scope": "Chat"}, "scope"),
             ({"reason": "x", "scope": "a b"}, "scope"),
             ([], "object"),

@@ -60,3 +60,15 @@ def test_a_moment_survives_every_form_unchanged(millis: int) -> None:
     assert to_millis(moment) == millis
     assert from_iso(to_iso(moment)) == moment
     assert from_iso(to_iso(moment)).utcoffset() == timedelta(0)
+
+
+def test_a_moment_is_read_in_utc() -> None:
+    assert to_iso(from_iso("2026-12-24T18:00:00+01:00")) == "2026-12-24T17:00:00.000Z"
+    assert from_iso("2026-12-24T18:00:00+01:00").utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_a_moment_in_a_year_that_utc_has_not_is_none(text: str) -> None:
+    """A store would keep it, and nobody could read it again."""
+    with pytest.raises(ValueError, match="UTC"):
+        from_iso(text)
