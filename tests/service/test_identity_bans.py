@@ -173,6 +173,23 @@ class TestParts:
         assert (answer.status, answer.code) == (409, "conflict")
         assert (await ban(identity, player.user_id, scope="part-3", reason="new")).status == 200
 
+    async def test_they_are_no_reason_not_to_keep_a_player_out_altogether(
+        self, identity: RunningIdentity, player: Person
+    ) -> None:
+        for number in range(16):
+            await ban(identity, player.user_id, scope=f"part-{number}")
+        assert (await ban(identity, player.user_id)).status == 200
+        assert banned(await player.refresh())
+
+    async def test_who_is_kept_out_altogether_is_kept_out_of_sixteen_parts_as_well(
+        self, identity: RunningIdentity, player: Person
+    ) -> None:
+        for scope in ("all", *(f"part-{number}" for number in range(16))):
+            assert (await ban(identity, player.user_id, scope=scope)).status == 200
+        await operate(identity, "POST", f"/players/{player.user_id}/unban")
+        assert (await player.refresh()).status == 200
+        assert len(claims_of(player.tokens["access_token"])["bans"]) == 16
+
 
 class TestOperator:
     async def test_the_bans_of_a_player_are_seen(
