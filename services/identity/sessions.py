@@ -83,6 +83,7 @@ class Sessions:
         seen = await self._accounts.seen(account)
         if seen is None:
             raise errors.InvalidCredential("the account does not exist any more")
+        _admit(seen, now)  # who was banned meanwhile
         session = Session(
             key=SessionKey(account.user_id, new_id()),
             device=device,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from shared.auth.revocations import subject_mark
 
-from services.identity.appkeys import BANS
+from services.identity.appkeys import BANS, SESSIONS
 from shared.errors import Banned
 from tests.support.apps import RunningIdentity
 from tests.support.calls import bearer, call, claims_of, without_request_id
@@ -134,6 +134,19 @@ class TestPlayer:
             assert all([banned(await one.refresh()) for one in [*devices, player]])
             assert await listed(identity, player)
             assert {(await one.call("GET", "/v1/account")).status for one in devices} <= {401}
+
+
+    async def test_who_is_banned_between_two_steps_of_a_login_does_not_get_in(
+        self, identity: RunningIdentity, player: Person, clock: ManualClock
+    ) -> None:
+        """After its secret was checked: the first login of a day looks at the account again."""
+        account = await identity.stores.accounts.get(player.user_id)
+        assert account is not None
+        clock.advance(DAY)
+        await ban(identity, player.user_id)
+        with pytest.raises(Banned):
+            await identity.app[SESSIONS].open(account)
+        assert len(await identity.stores.sessions.list(player.user_id)) == 1
 
 
 class TestParts:
