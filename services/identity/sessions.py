@@ -110,10 +110,16 @@ class Sessions:
             raise errors.NotFound("there is no such session")
 
     async def end_all(self, user_id: str, *, reason: str, but: str | None = None) -> None:
-        """End every session of a player, except the one of the id `but`."""
-        for session in await self.living(user_id):
+        """End every session of a player, except the one of the id `but`.
+
+        Also one that has expired: an access token of it may be good for a while yet.
+        """
+        for session in await self._not_ended(user_id):
             if session.key.session_id != but:
                 await self._store.end(session.key, now=self._clock.now(), reason=reason)
+
+    async def _not_ended(self, user_id: str) -> Sequence[Session]:
+        return [one for one in await self._store.list(user_id) if one.ended_at is None]
 
     async def _displace(self, session: Session, now: datetime) -> None:
         """Of sessions that begin at once, too, exactly one stays: the last, by moment and id."""

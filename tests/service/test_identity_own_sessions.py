@@ -198,6 +198,19 @@ class TestOperator:
         assert reasons == {"ended_by_operator"}
         assert (await player.try_to_log_in()).status == 201
 
+    async def test_one_that_has_just_expired_is_ended_too(
+        self, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        """It cannot be refreshed any more, and its access token is good all the same."""
+        environ = {**QUICK_KEYS, "PLAYMESH_REFRESH_IDLE_TTL": "60"}
+        async with apps.identity(tmp_path, clock, environ) as identity:
+            player = await new_person(identity)
+            clock.advance(60)
+            assert (await player.call("GET", "/v1/account")).status == 200
+            await operate(identity, "POST", f"/players/{player.user_id}/revoke-sessions")
+            await identity.look()
+            assert (await player.call("GET", "/v1/account")).status == 401
+
     async def test_the_sessions_of_a_player_are_seen(
         self, identity: RunningIdentity, player: Person, other: Person
     ) -> None:
