@@ -29,6 +29,7 @@ from shared.clock import Clock
 from shared.ids import new_id
 
 _FIRST = 1
+_MILLISECOND = timedelta(milliseconds=1)
 _log = structlog.get_logger()
 _REFRESHES = Counter("playmesh_refreshes", "Refresh tokens that were presented.", ("outcome",))
 for _outcome in (Outcome.ADVANCED, Outcome.REPLAYED, Outcome.REUSED, Outcome.REFUSED):
@@ -84,11 +85,12 @@ class Sessions:
         if seen is None:
             raise errors.InvalidCredential("the account does not exist any more")
         _admit(seen, now)  # who was banned meanwhile
+        begins = await self._next_moment(account.user_id, now) if self._limits.single else now
         session = Session(
             key=SessionKey(account.user_id, new_id()),
             device=device,
             counter=_FIRST,
-            created_at=now,
+            created_at=begins,
             refreshed_at=now,
             idle_expires_at=now + self._limits.idle,
             absolute_expires_at=now + self._limits.absolute,
@@ -121,9 +123,14 @@ class Sessions:
     async def _not_ended(self, user_id: str) -> Sequence[Session]:
         return [one for one in await self._store.list(user_id) if one.ended_at is None]
 
+    async def _next_moment(self, user_id: str, now: datetime) -> datetime:
+        """Later than every session that there is, whatever the clock was that it began by."""
+        begun = [one.created_at + _MILLISECOND for one in await self._not_ended(user_id)]
+        return max(now, *begun) if begun else now
+
     async def _displace(self, session: Session, now: datetime) -> None:
         """Of sessions that begin at once, too, exactly one stays: the last, by moment and id."""
-        for other in await self.living(session.key.user_id):
+        for other in await self._not_ended(session.key.user_id):
             if other.key != session.key:
                 older = min(session, other, key=lambda one: (one.created_at, one.key.session_id))
                 await self._store.end(older.key, now=now, reason=SIGNED_IN_ELSEWHERE)

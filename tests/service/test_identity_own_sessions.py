@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,27 @@ class TestSingleSession:
             rivals = await asyncio.gather(*(player.on_another_device() for _ in range(4)))
             answers = [await rival.refresh() for rival in rivals]
             assert sorted(answer.status for answer in answers) == [200, 401, 401, 401]
+
+    async def test_of_logins_in_the_same_millisecond_the_last_one_stays(
+        self, single: RunningIdentity
+    ) -> None:
+        player = await new_person(single)
+        for _ in range(5):
+            another = await player.on_another_device()
+            assert ended(await player.refresh()) == "signed_in_elsewhere"
+            player = another
+        assert (await player.refresh()).status == 200
+
+    async def test_the_last_login_stays_also_where_its_process_has_a_slow_clock(
+        self, single: RunningIdentity, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        first = await new_person(single)
+        slow = ManualClock(clock.now() - timedelta(seconds=60))
+        environ = {**QUICK_KEYS, "PLAYMESH_SINGLE_SESSION": "true"}
+        async with apps.identity(tmp_path, slow, environ) as beside:
+            second = await replace(first, identity=beside).on_another_device()
+            assert (await second.refresh()).status == 200
+        assert ended(await first.refresh()) == "signed_in_elsewhere"
 
     async def test_other_players_sessions_stay(self, single: RunningIdentity) -> None:
         stranger, player = await new_person(single), await new_person(single)
