@@ -1,13 +1,18 @@
 """Bans: who is kept out of what, until when, and who is told."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from shared.auth.revocations import subject_mark
 
 from services.identity.appkeys import BANS, SESSIONS
+from shared.auth.revocations import subject_mark
 from shared.errors import Banned
+from tests.service.conftest import QUICK_KEYS
+from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import bearer, call, claims_of, without_request_id
 from tests.support.clock import ManualClock
@@ -92,11 +97,25 @@ class TestPlayer:
         self, identity: RunningIdentity, player: Person, clock: ManualClock
     ) -> None:
         await ban(identity, player.user_id)
-        clock.advance(17 * MINUTE)
+        clock.advance(19 * MINUTE)
         assert await listed(identity, player)
         clock.advance(1)
         assert not await listed(identity, player)
         assert banned(await player.refresh())
+
+    async def test_it_is_on_the_list_until_the_slowest_clock_refuses_the_token(
+        self, identity: RunningIdentity, player: Person, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        """Through two processes whose clocks are a minute apart: all that a leeway allows."""
+        fast = ManualClock(clock.now() + timedelta(seconds=60))
+        async with apps.identity(tmp_path, fast, QUICK_KEYS) as beside:
+            device = await replace(player, identity=beside).on_another_device()
+            await ban(identity, player.user_id)
+            refused_at = claims_of(device.tokens["access_token"])["exp"] + 60
+            seconds = refused_at - clock.now().timestamp() - 1
+            clock.advance(seconds)
+            fast.advance(seconds)
+            assert await listed(beside, player)
 
     async def test_a_second_ban_takes_the_place_of_the_first(
         self, identity: RunningIdentity, player: Person
@@ -134,7 +153,6 @@ class TestPlayer:
             assert all([banned(await one.refresh()) for one in [*devices, player]])
             assert await listed(identity, player)
             assert {(await one.call("GET", "/v1/account")).status for one in devices} <= {401}
-
 
     async def test_who_is_banned_between_two_steps_of_a_login_does_not_get_in(
         self, identity: RunningIdentity, player: Person, clock: ManualClock

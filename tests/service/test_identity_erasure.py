@@ -25,7 +25,7 @@ from tests.support.servers import Answer, serving
 
 MINUTE = 60
 DAY = 24 * 60 * MINUTE
-LIFETIME = 17 * MINUTE
+LIFETIME = 19 * MINUTE
 """Of a token, the leeway and the clocks' differences included."""
 
 
