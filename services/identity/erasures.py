@@ -23,7 +23,9 @@ from shared.clock import Clock
 
 _log = structlog.get_logger()
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST_AT_ONCE = 1000
+_MOST_AT_ONCE = 50_000
+"""More than are under way at any time: they are found from the latest on, and it is the oldest
+that are due."""
 _PATIENCE = 5.0
 """Seconds for which a player waits for what will be done in any case."""
 _MOST_EXPORTS = 32

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -13,8 +14,10 @@ from aiohttp import web
 
 from services.identity.app import maintain
 from services.identity.appkeys import ERASURES, EXPORTS
+from services.identity.models import Account, Erasure
 from services.identity.settings import Settings
 from shared import errors
+from shared.ids import new_id
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
@@ -175,6 +178,32 @@ class TestErase:
         holder.status, holder.more = 204, 0
         await identity.app[ERASURES].tick()
         assert sorted(holder.erased) == sorted(player.user_id for player in players)
+
+    async def test_one_that_has_no_end_does_not_hold_up_the_others(
+        self, identity: RunningIdentity, player: Person, holder: Holder
+    ) -> None:
+        holder.status = 503
+        assert await erase(player) == 202
+        holder.status, holder.more = 204, 1000
+        await identity.app[ERASURES].tick()
+        assert (holder.erased, holder.more) == ([], 980)
+        holder.more = 0
+        await identity.app[ERASURES].tick()
+        assert holder.erased == [player.user_id]
+
+    async def test_many_later_ones_do_not_hold_up_the_one_that_is_due(
+        self, identity: RunningIdentity, player: Person, clock: ManualClock
+    ) -> None:
+        await erase(player)
+        clock.advance(1)
+        now = clock.now()
+        for _ in range(1001):
+            later = Erasure(requested_at=now, tokens_expire_at=now + timedelta(seconds=LIFETIME))
+            account = Account(new_id(), now, None, seen_at=now, erasure=later)
+            await identity.stores.accounts.create(account)
+        clock.advance(LIFETIME - 1)
+        await identity.app[ERASURES].tick()
+        assert await state(identity, player) == "erased"
 
     async def test_when_the_last_token_has_expired_all_is_removed_once_more(
         self, identity: RunningIdentity, player: Person, holder: Holder, clock: ManualClock
