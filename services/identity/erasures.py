@@ -93,7 +93,8 @@ class Erasures:
         """Erase the guests who have not been here for so long; answer how many.
 
         Nobody has a token of theirs, so each is done at once. A guest who comes back meanwhile
-        changes the account, and stays.
+        changes the account, and stays. Raises Unavailable where one cannot be done now: it is
+        marked, and gone on with; to mark all the others as well would help nobody.
         """
         now = self._clock.now()
         removed = 0
@@ -103,8 +104,9 @@ class Erasures:
                 marked = await self._store.replace(guest.erasing(erasure))
             except errors.VersionConflict:
                 continue
+            if not await self._try(marked):
+                raise errors.Unavailable("an inactive guest cannot be removed at the moment")
             removed += 1
-            await self._try(marked)
         return removed
 
     async def erase_again(self) -> int:

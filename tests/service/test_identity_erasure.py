@@ -319,6 +319,43 @@ class TestInactiveGuests:
         assert holder.erased == [player.user_id]
         assert await state(identity, player) == "erased"
 
+    async def test_while_player_data_is_away_no_more_than_one_is_marked(
+        self,
+        identity: RunningIdentity,
+        holder: Holder,
+        settings: Settings,
+        clock: ManualClock,
+    ) -> None:
+        """Or a day on which it is away would leave a crowd of them behind."""
+        guests = [await new_person(identity) for _ in range(3)]
+        clock.advance(90 * DAY + 1)
+        holder.status = 503
+        with pytest.raises(errors.Unavailable):
+            await self.maintain(identity, settings, clock)
+        states = [await state(identity, guest) for guest in guests]
+        assert sorted(states) == ["active", "active", "erasing"]
+        holder.status = 204
+        await self.maintain(identity, settings, clock)
+        assert {await state(identity, guest) for guest in guests} == {"erased"}
+
+    async def test_they_take_no_room_on_the_list_of_what_is_refused(
+        self,
+        identity: RunningIdentity,
+        player: Person,
+        holder: Holder,
+        settings: Settings,
+        clock: ManualClock,
+    ) -> None:
+        """Nobody has a token of theirs."""
+        clock.advance(90 * DAY + 1)
+        holder.status = 503
+        with pytest.raises(errors.Unavailable):
+            await self.maintain(identity, settings, clock)
+        assert await state(identity, player) == "erasing"
+        await identity.look()
+        answer = await call(identity.http, "GET", "/.well-known/revocations.json")
+        assert answer.json() == {"revoked": []}
+
     async def test_who_was_here_in_time_stays_however_old_the_account_is(
         self,
         identity: RunningIdentity,
