@@ -186,7 +186,7 @@ class TestErase:
         assert await erase(player) == 202
         holder.status, holder.more = 204, 1000
         await identity.app[ERASURES].tick()
-        assert (holder.erased, holder.more) == ([], 980)
+        assert (holder.erased, holder.more) == ([], 900)
         holder.more = 0
         await identity.app[ERASURES].tick()
         assert holder.erased == [player.user_id]

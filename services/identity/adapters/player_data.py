@@ -12,8 +12,8 @@ from shared.http.service_client import Reply, ServiceClient
 _DONE, _MORE, _FOUND = 204, 202, 200
 _WITHIN = 10.0
 """Seconds for a step of an erasure or a page of an export, which take as long as their store."""
-_MOST_STEPS = 20
-"""Of one erasure before the next one has its turn: some ten thousand records."""
+_MOST_STEPS = 100
+"""Of one erasure before the next one has its turn: some fifty thousand records."""
 _LARGEST_PAGE = 16 * 1024 * 1024
 
 
