@@ -20,6 +20,8 @@ from shared.clock import Clock
 from shared.keys.ports import PublishedDocument
 
 _log = structlog.get_logger()
+_ONE_TOO_MANY = MOST_MARKS + 1
+"""Asked for, so that it is noticed."""
 _STALE_AFTER = 10.0
 """Seconds after which others are not told any more what may be wrong by now."""
 
@@ -46,9 +48,9 @@ class Revocations:
         read_at, now = self._clock.monotonic(), self._clock.now()
         since = now - self._lifetime
         erasing, banned, ended = await asyncio.gather(
-            self._accounts.marked_since(Mark.ERASING, since, limit=MOST_MARKS),
-            self._accounts.marked_since(Mark.BANNED, since, limit=MOST_MARKS),
-            self._sessions.ended_since(since, limit=MOST_MARKS),
+            self._accounts.marked_since(Mark.ERASING, since, limit=_ONE_TOO_MANY),
+            self._accounts.marked_since(Mark.BANNED, since, limit=_ONE_TOO_MANY),
+            self._sessions.ended_since(since, limit=_ONE_TOO_MANY),
         )
         marks = [
             *(subject_mark(account.user_id) for account in erasing if _has_tokens(account, now)),
