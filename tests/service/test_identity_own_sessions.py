@@ -234,6 +234,15 @@ class TestOperator:
             await identity.look()
             assert (await player.call("GET", "/v1/account")).status == 401
 
+    async def test_one_that_expired_long_ago_is_left_alone(
+        self, identity: RunningIdentity, player: Person, clock: ManualClock
+    ) -> None:
+        """Or years of logins would be on the list of what is refused."""
+        clock.advance(9 * DAY)
+        await operate(identity, "POST", f"/players/{player.user_id}/revoke-sessions")
+        (session,) = await identity.stores.sessions.list(player.user_id)
+        assert session.ended_at is None
+
     async def test_the_sessions_of_a_player_are_seen(
         self, identity: RunningIdentity, player: Person, other: Person
     ) -> None:
