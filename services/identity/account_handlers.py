@@ -79,9 +79,10 @@ async def export(request: web.Request) -> web.StreamResponse:
     JSON: half an export must not pass for a whole one.
     """
     exports, user_id = request.app[EXPORTS], request[CLAIMS].subject
-    held = await exports.own(user_id)
-    document = wire.render_export(held, exports.others(user_id))
-    return await json_stream(request, document, filename="playmesh-export.json")
+    with exports.turn(user_id):
+        held = await exports.own(user_id)
+        document = wire.render_export(held, exports.others(user_id))
+        return await json_stream(request, document, filename="playmesh-export.json")
 
 
 def _own_session(claims: Claims) -> SessionKey:

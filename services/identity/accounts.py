@@ -70,9 +70,14 @@ class Accounts:
         Asked before anything is handed out: so who is removed for not having been here was not.
         """
         now = self._clock.now()
-        if now - account.seen_at < _SEEN_EVERY:
+
+        def seen(current: Account) -> Account:
+            # One of many requests at once notes it for all of them.
+            return current if now - current.seen_at < _SEEN_EVERY else current.seen(now)
+
+        if seen(account) is account:
             return account
-        return await self.change(account.user_id, lambda current: current.seen(now))
+        return await self.change(account.user_id, seen)
 
     async def new_guest_secret(self, user_id: str) -> NewGuest:
         """The one before is dead. Raises NotFound, and Conflict where another request did so too.

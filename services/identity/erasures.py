@@ -7,7 +7,8 @@ repeated; the mark is there until all of them are done, so whoever finds it goes
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,9 +23,13 @@ from shared.clock import Clock
 
 _log = structlog.get_logger()
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST_AT_ONCE = 1000
+_MOST_AT_ONCE = 50_000
+"""More than are under way at any time: they are found from the latest on, and it is the oldest
+that are due."""
 _PATIENCE = 5.0
 """Seconds for which a player waits for what will be done in any case."""
+_MOST_EXPORTS = 32
+_EXPORT_AGAIN = 30
 _ERASED = Counter("playmesh_erased_accounts", "Accounts that have become tombstones.")
 
 
@@ -88,7 +93,8 @@ class Erasures:
         """Erase the guests who have not been here for so long; answer how many.
 
         Nobody has a token of theirs, so each is done at once. A guest who comes back meanwhile
-        changes the account, and stays.
+        changes the account, and stays. Raises Unavailable where one cannot be done now: it is
+        marked, and gone on with; to mark all the others as well would help nobody.
         """
         now = self._clock.now()
         removed = 0
@@ -98,8 +104,9 @@ class Erasures:
                 marked = await self._store.replace(guest.erasing(erasure))
             except errors.VersionConflict:
                 continue
+            if not await self._try(marked):
+                raise errors.Unavailable("an inactive guest cannot be removed at the moment")
             removed += 1
-            await self._try(marked)
         return removed
 
     async def erase_again(self) -> int:
@@ -141,7 +148,11 @@ class Erasures:
 
 
 class Exports:
-    """Everything that is held of a player."""
+    """Everything that is held of a player.
+
+    One takes as long as its client wants to read it, so only a few are under way at once: they
+    must not be all that this process does.
+    """
 
     def __init__(
         self, accounts: Accounts, sessions: SessionStore, holders: Collection[PlayerDataHolder]
@@ -149,6 +160,22 @@ class Exports:
         self._accounts = accounts
         self._sessions = sessions
         self._holders = holders
+        self._under_way: set[str] = set()
+
+    @contextlib.contextmanager
+    def turn(self, user_id: str) -> Iterator[None]:
+        """For as long as an export takes. Raises TooManyRequests, Unavailable."""
+        if user_id in self._under_way:
+            raise errors.TooManyRequests(
+                "an export of this player is under way", retry_after=_EXPORT_AGAIN
+            )
+        if len(self._under_way) >= _MOST_EXPORTS:
+            raise errors.Unavailable("too many exports are under way", retry_after=_EXPORT_AGAIN)
+        self._under_way.add(user_id)
+        try:
+            yield
+        finally:
+            self._under_way.discard(user_id)
 
     async def own(self, user_id: str) -> Held:
         """Raises NotFound."""

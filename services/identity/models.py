@@ -10,7 +10,7 @@ from shared import errors
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 MOST_REPLAYS = 10
 MOST_BANS = 16
-"""Of one account, each of another scope."""
+"""Of one account from parts of the game, each of another scope."""
 EVERYTHING = "all"
 """The scope of a ban that keeps a player out; every other one is for services to honour."""
 
@@ -100,9 +100,13 @@ class Account:
         return replace(self, guest_secret_digest=digest)
 
     def banned(self, ban: Ban) -> "Account":
-        """In place of one of the same scope, and of those that are over. Raises Conflict."""
+        """In place of one of the same scope, and of those that are over. Raises Conflict.
+
+        That is never a reason not to keep somebody out altogether.
+        """
         others = [one for one in self.bans if one.scope != ban.scope and one.holds(ban.since)]
-        if len(others) >= MOST_BANS:
+        parts = [one for one in (*others, ban) if one.scope != EVERYTHING]
+        if ban.scope != EVERYTHING and len(parts) > MOST_BANS:
             raise errors.Conflict(f"a player has at most {MOST_BANS} bans")
         return replace(self, bans=(*others, ban))
 

@@ -187,7 +187,10 @@ class PlayerDataHolder(Protocol):
     def name(self) -> str: ...
 
     async def erase(self, user_id: str) -> None:
-        """Remove everything of a player. On return it is confirmed; repeating it is safe."""
+        """Remove everything of a player. On return it is confirmed; repeating it is safe.
+
+        Of much it may remove a part, and raise Unavailable: the next time it goes on.
+        """
         ...
 
     def export(self, user_id: str) -> AsyncIterator[bytes]:

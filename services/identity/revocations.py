@@ -8,11 +8,11 @@ leave out.
 import asyncio
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
-from services.identity.models import Mark
+from services.identity.models import Account, Mark
 from services.identity.ports import AccountStore, SessionStore
 from shared import errors
 from shared.auth.revocations import MOST_MARKS, render, session_mark, subject_mark
@@ -20,7 +20,8 @@ from shared.clock import Clock
 from shared.keys.ports import PublishedDocument
 
 _log = structlog.get_logger()
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_ONE_TOO_MANY = MOST_MARKS + 1
+"""Asked for, so that it is noticed."""
 _STALE_AFTER = 10.0
 """Seconds after which others are not told any more what may be wrong by now."""
 
@@ -47,12 +48,12 @@ class Revocations:
         read_at, now = self._clock.monotonic(), self._clock.now()
         since = now - self._lifetime
         erasing, banned, ended = await asyncio.gather(
-            self._accounts.marked_since(Mark.ERASING, _BEGINNING, limit=MOST_MARKS),
-            self._accounts.marked_since(Mark.BANNED, since, limit=MOST_MARKS),
-            self._sessions.ended_since(since, limit=MOST_MARKS),
+            self._accounts.marked_since(Mark.ERASING, since, limit=_ONE_TOO_MANY),
+            self._accounts.marked_since(Mark.BANNED, since, limit=_ONE_TOO_MANY),
+            self._sessions.ended_since(since, limit=_ONE_TOO_MANY),
         )
         marks = [
-            *(subject_mark(account.user_id) for account in erasing),
+            *(subject_mark(account.user_id) for account in erasing if _has_tokens(account, now)),
             *(subject_mark(account.user_id) for account in banned if account.ban(now)),
             *(session_mark(session.key.session_id) for session in ended),
         ]
@@ -76,3 +77,8 @@ class Revocations:
     def refuses(self, marks: Iterable[str]) -> bool:
         """For a verifier in this process."""
         return not self._marks.isdisjoint(marks)
+
+
+def _has_tokens(account: Account, now: datetime) -> bool:
+    """Whether somebody may: not of a guest who is erased for not having been here for long."""
+    return account.erasure is not None and now < account.erasure.tokens_expire_at

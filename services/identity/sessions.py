@@ -29,6 +29,8 @@ from shared.clock import Clock
 from shared.ids import new_id
 
 _FIRST = 1
+_MILLISECOND = timedelta(milliseconds=1)
+_LONGER_THAN_A_TOKEN = timedelta(days=1)
 _log = structlog.get_logger()
 _REFRESHES = Counter("playmesh_refreshes", "Refresh tokens that were presented.", ("outcome",))
 for _outcome in (Outcome.ADVANCED, Outcome.REPLAYED, Outcome.REUSED, Outcome.REFUSED):
@@ -83,11 +85,13 @@ class Sessions:
         seen = await self._accounts.seen(account)
         if seen is None:
             raise errors.InvalidCredential("the account does not exist any more")
+        _admit(seen, now)  # who was banned meanwhile
+        begins = await self._next_moment(account.user_id, now) if self._limits.single else now
         session = Session(
             key=SessionKey(account.user_id, new_id()),
             device=device,
             counter=_FIRST,
-            created_at=now,
+            created_at=begins,
             refreshed_at=now,
             idle_expires_at=now + self._limits.idle,
             absolute_expires_at=now + self._limits.absolute,
@@ -109,14 +113,28 @@ class Sessions:
             raise errors.NotFound("there is no such session")
 
     async def end_all(self, user_id: str, *, reason: str, but: str | None = None) -> None:
-        """End every session of a player, except the one of the id `but`."""
-        for session in await self.living(user_id):
+        """End every session of a player, except the one of the id `but`.
+
+        Also one that has expired: an access token of it may be good for a while yet.
+        """
+        for session in await self._usable(user_id):
             if session.key.session_id != but:
                 await self._store.end(session.key, now=self._clock.now(), reason=reason)
 
+    async def _usable(self, user_id: str) -> Sequence[Session]:
+        """Those that have not ended, and have an access token that may be good."""
+        since = self._clock.now() - _LONGER_THAN_A_TOKEN
+        sessions = await self._store.list(user_id)
+        return [one for one in sessions if one.ended_at is None and since < one.expires_at]
+
+    async def _next_moment(self, user_id: str, now: datetime) -> datetime:
+        """Later than every session that there is, whatever the clock was that it began by."""
+        begun = [one.created_at + _MILLISECOND for one in await self._usable(user_id)]
+        return max(now, *begun) if begun else now
+
     async def _displace(self, session: Session, now: datetime) -> None:
         """Of sessions that begin at once, too, exactly one stays: the last, by moment and id."""
-        for other in await self.living(session.key.user_id):
+        for other in await self._usable(session.key.user_id):
             if other.key != session.key:
                 older = min(session, other, key=lambda one: (one.created_at, one.key.session_id))
                 await self._store.end(older.key, now=now, reason=SIGNED_IN_ELSEWHERE)

@@ -32,8 +32,13 @@ class Settings:
 
     @property
     def token_lifetime(self) -> timedelta:
-        """So long after it was issued, at most, a token is taken: by the slowest of clocks."""
-        return self.trust.access_token_ttl + LEEWAY + _MINUTE
+        """So long after somebody was kept out a token may be taken at most, by any two clocks.
+
+        Once LEEWAY is the verifier's. Twice it is how far apart two clocks are: whose the token
+        has and the verifier's, and whose the moment has and those of who acts on it. The minute is
+        for a request that was under way.
+        """
+        return self.trust.access_token_ttl + 3 * LEEWAY + _MINUTE
 
     kubernetes: KubernetesSettings | None
 

@@ -1,5 +1,6 @@
 """Answers with a JSON body."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import structlog
@@ -9,6 +10,8 @@ from shared import errors, strict_json
 from shared.http.middleware import set_edge_headers
 
 _log = structlog.get_logger()
+_PATIENCE = 30.0
+_AT_ONCE = 64 * 1024
 
 
 def json_response(body: object, *, status: int = 200) -> web.Response:
@@ -18,12 +21,17 @@ def json_response(body: object, *, status: int = 200) -> web.Response:
 
 
 async def json_stream(
-    request: web.Request, document: AsyncIterator[bytes], *, filename: str
+    request: web.Request,
+    document: AsyncIterator[bytes],
+    *,
+    filename: str,
+    patience: float = _PATIENCE,
 ) -> web.StreamResponse:
     """A document that is sent while it is read, part by part.
 
-    Where reading fails on the way the connection is broken off: half a document must not pass for
-    a whole one. Before the first part it is an ordinary error.
+    Where reading fails on the way, or the client takes nothing for `patience` seconds, the
+    connection is broken off: half a document must not pass for a whole one. Before the first part
+    it is an ordinary error.
     """
     first = await anext(document)
     response = web.StreamResponse(
@@ -34,15 +42,29 @@ async def json_stream(
     )
     set_edge_headers(request, response)  # now: after its first byte no header can be set
     await response.prepare(request)
-    if request.method == hdrs.METH_HEAD:
-        # aiohttp would write it all the same: as the answer to the next request of a connection.
+    if request.method == hdrs.METH_HEAD:  # a body would be read as the connection's next answer
         return response
     try:
-        await response.write(first)
+        await _send(response, first, patience)
         async for part in document:
-            await response.write(part)
+            await _send(response, part, patience)
+    except (ConnectionError, TimeoutError):
+        _break_off(request, "the client is gone, or takes nothing")
     except errors.PlaymeshError as error:
-        _log.warning("response.broken_off", reason=str(error))
-        if request.transport is not None:
-            request.transport.abort()
+        _break_off(request, str(error))
+    except Exception:  # noqa: BLE001 - a second answer must not follow in the middle of this one
+        _log.exception("response.failed")
+        _break_off(request, "a bug of ours")
     return response
+
+
+async def _send(response: web.StreamResponse, part: bytes, patience: float) -> None:
+    for start in range(0, len(part), _AT_ONCE):  # a slow client must make way, not a long part
+        async with asyncio.timeout(patience):
+            await response.write(part[start : start + _AT_ONCE])
+
+
+def _break_off(request: web.Request, reason: str) -> None:
+    _log.warning("response.broken_off", reason=reason)
+    if request.transport is not None:
+        request.transport.abort()

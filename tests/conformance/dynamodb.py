@@ -173,6 +173,14 @@ class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
         assert await store.delete_expired(SESSION.absolute_expires_at + DAY, limit=10) == 0
         assert await store.get(SESSION.key) == SESSION
 
+    async def test_dynamodb_keeps_one_that_has_ended_as_long_as_its_tokens_may_live(
+        self, dynamodb: Client, prefix: str, store: DynamoSessionStore
+    ) -> None:
+        """And longer: of one that is gone nobody would be told that it has ended."""
+        await store.create(SESSION)
+        item = (await dynamodb.scan(TableName=f"{prefix}sessions", ConsistentRead=True))["Items"][0]
+        assert item["expires_at"] == number(to_seconds(SESSION.absolute_expires_at + DAY))
+
     async def test_all_sessions_of_many_pages_are_listed_and_removed(
         self, store: DynamoSessionStore
     ) -> None:

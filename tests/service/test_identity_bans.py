@@ -1,13 +1,18 @@
 """Bans: who is kept out of what, until when, and who is told."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.identity.appkeys import BANS
+from services.identity.appkeys import BANS, SESSIONS
 from shared.auth.revocations import subject_mark
 from shared.errors import Banned
+from tests.service.conftest import QUICK_KEYS
+from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import bearer, call, claims_of, without_request_id
 from tests.support.clock import ManualClock
@@ -92,11 +97,25 @@ class TestPlayer:
         self, identity: RunningIdentity, player: Person, clock: ManualClock
     ) -> None:
         await ban(identity, player.user_id)
-        clock.advance(17 * MINUTE)
+        clock.advance(19 * MINUTE)
         assert await listed(identity, player)
         clock.advance(1)
         assert not await listed(identity, player)
         assert banned(await player.refresh())
+
+    async def test_it_is_on_the_list_until_the_slowest_clock_refuses_the_token(
+        self, identity: RunningIdentity, player: Person, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        """Through two processes whose clocks are a minute apart: all that a leeway allows."""
+        fast = ManualClock(clock.now() + timedelta(seconds=60))
+        async with apps.identity(tmp_path, fast, QUICK_KEYS) as beside:
+            device = await replace(player, identity=beside).on_another_device()
+            await ban(identity, player.user_id)
+            refused_at = claims_of(device.tokens["access_token"])["exp"] + 60
+            seconds = refused_at - clock.now().timestamp() - 1
+            clock.advance(seconds)
+            fast.advance(seconds)
+            assert await listed(beside, player)
 
     async def test_a_second_ban_takes_the_place_of_the_first(
         self, identity: RunningIdentity, player: Person
@@ -134,6 +153,18 @@ class TestPlayer:
             assert all([banned(await one.refresh()) for one in [*devices, player]])
             assert await listed(identity, player)
             assert {(await one.call("GET", "/v1/account")).status for one in devices} <= {401}
+
+    async def test_who_is_banned_between_two_steps_of_a_login_does_not_get_in(
+        self, identity: RunningIdentity, player: Person, clock: ManualClock
+    ) -> None:
+        """After its secret was checked: the first login of a day looks at the account again."""
+        account = await identity.stores.accounts.get(player.user_id)
+        assert account is not None
+        clock.advance(DAY)
+        await ban(identity, player.user_id)
+        with pytest.raises(Banned):
+            await identity.app[SESSIONS].open(account)
+        assert len(await identity.stores.sessions.list(player.user_id)) == 1
 
 
 class TestParts:
@@ -173,6 +204,23 @@ class TestParts:
         assert (answer.status, answer.code) == (409, "conflict")
         assert (await ban(identity, player.user_id, scope="part-3", reason="new")).status == 200
 
+    async def test_they_are_no_reason_not_to_keep_a_player_out_altogether(
+        self, identity: RunningIdentity, player: Person
+    ) -> None:
+        for number in range(16):
+            await ban(identity, player.user_id, scope=f"part-{number}")
+        assert (await ban(identity, player.user_id)).status == 200
+        assert banned(await player.refresh())
+
+    async def test_who_is_kept_out_altogether_is_kept_out_of_sixteen_parts_as_well(
+        self, identity: RunningIdentity, player: Person
+    ) -> None:
+        for scope in ("all", *(f"part-{number}" for number in range(16))):
+            assert (await ban(identity, player.user_id, scope=scope)).status == 200
+        await operate(identity, "POST", f"/players/{player.user_id}/unban")
+        assert (await player.refresh()).status == 200
+        assert len(claims_of(player.tokens["access_token"])["bans"]) == 16
+
 
 class TestOperator:
     async def test_the_bans_of_a_player_are_seen(
@@ -200,6 +248,8 @@ class TestOperator:
             ({"reason": "x", "until": "2026-12-24T18:00:00"}, "until"),
             ({"reason": "x", "until": "2026-01-02T03:04:05Z"}, "over already"),
             ({"reason": "x", "until": 7}, "until"),
+            ({"reason": "x", "until": "9999-12-31T23:59:59-12:00"}, "until"),
+            ({"reason": "x", "until": "0001-01-01T00:00:00+12:00"}, "until"),
             ({"reason": "x", "scope": "Chat"}, "scope"),
             ({"reason": "x", "scope": "a b"}, "scope"),
             ([], "object"),

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -12,9 +13,11 @@ import pytest
 from aiohttp import web
 
 from services.identity.app import maintain
-from services.identity.appkeys import ERASURES
+from services.identity.appkeys import ERASURES, EXPORTS
+from services.identity.models import Account, Erasure
 from services.identity.settings import Settings
 from shared import errors
+from shared.ids import new_id
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
@@ -25,7 +28,7 @@ from tests.support.servers import Answer, serving
 
 MINUTE = 60
 DAY = 24 * 60 * MINUTE
-LIFETIME = 17 * MINUTE
+LIFETIME = 19 * MINUTE
 """Of a token, the leeway and the clocks' differences included."""
 
 
@@ -176,6 +179,32 @@ class TestErase:
         await identity.app[ERASURES].tick()
         assert sorted(holder.erased) == sorted(player.user_id for player in players)
 
+    async def test_one_that_has_no_end_does_not_hold_up_the_others(
+        self, identity: RunningIdentity, player: Person, holder: Holder
+    ) -> None:
+        holder.status = 503
+        assert await erase(player) == 202
+        holder.status, holder.more = 204, 1000
+        await identity.app[ERASURES].tick()
+        assert (holder.erased, holder.more) == ([], 900)
+        holder.more = 0
+        await identity.app[ERASURES].tick()
+        assert holder.erased == [player.user_id]
+
+    async def test_many_later_ones_do_not_hold_up_the_one_that_is_due(
+        self, identity: RunningIdentity, player: Person, clock: ManualClock
+    ) -> None:
+        await erase(player)
+        clock.advance(1)
+        now = clock.now()
+        for _ in range(1001):
+            later = Erasure(requested_at=now, tokens_expire_at=now + timedelta(seconds=LIFETIME))
+            account = Account(new_id(), now, None, seen_at=now, erasure=later)
+            await identity.stores.accounts.create(account)
+        clock.advance(LIFETIME - 1)
+        await identity.app[ERASURES].tick()
+        assert await state(identity, player) == "erased"
+
     async def test_when_the_last_token_has_expired_all_is_removed_once_more(
         self, identity: RunningIdentity, player: Person, holder: Holder, clock: ManualClock
     ) -> None:
@@ -290,6 +319,43 @@ class TestInactiveGuests:
         assert holder.erased == [player.user_id]
         assert await state(identity, player) == "erased"
 
+    async def test_while_player_data_is_away_no_more_than_one_is_marked(
+        self,
+        identity: RunningIdentity,
+        holder: Holder,
+        settings: Settings,
+        clock: ManualClock,
+    ) -> None:
+        """Or a day on which it is away would leave a crowd of them behind."""
+        guests = [await new_person(identity) for _ in range(3)]
+        clock.advance(90 * DAY + 1)
+        holder.status = 503
+        with pytest.raises(errors.Unavailable):
+            await self.maintain(identity, settings, clock)
+        states = [await state(identity, guest) for guest in guests]
+        assert sorted(states) == ["active", "active", "erasing"]
+        holder.status = 204
+        await self.maintain(identity, settings, clock)
+        assert {await state(identity, guest) for guest in guests} == {"erased"}
+
+    async def test_they_take_no_room_on_the_list_of_what_is_refused(
+        self,
+        identity: RunningIdentity,
+        player: Person,
+        holder: Holder,
+        settings: Settings,
+        clock: ManualClock,
+    ) -> None:
+        """Nobody has a token of theirs."""
+        clock.advance(90 * DAY + 1)
+        holder.status = 503
+        with pytest.raises(errors.Unavailable):
+            await self.maintain(identity, settings, clock)
+        assert await state(identity, player) == "erasing"
+        await identity.look()
+        answer = await call(identity.http, "GET", "/.well-known/revocations.json")
+        assert answer.json() == {"revoked": []}
+
     async def test_who_was_here_in_time_stays_however_old_the_account_is(
         self,
         identity: RunningIdentity,
@@ -395,6 +461,25 @@ class TestExport:
         holder.breaks_at = 1
         with pytest.raises((aiohttp.ClientError, json.JSONDecodeError)):
             (await player.call("GET", "/v1/account/export")).json()
+
+    async def test_of_one_player_there_is_one_at_a_time(
+        self, identity: RunningIdentity, player: Person
+    ) -> None:
+        with identity.app[EXPORTS].turn(player.user_id):
+            answer = await player.call("GET", "/v1/account/export")
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "30")
+        assert (await player.call("GET", "/v1/account/export")).status == 200
+
+    async def test_those_of_many_players_leave_room_for_everything_else(
+        self, identity: RunningIdentity, player: Person
+    ) -> None:
+        """One lasts as long as its client likes."""
+        with contextlib.ExitStack() as others:
+            for number in range(32):
+                others.enter_context(identity.app[EXPORTS].turn(f"{number:032x}"))
+            answer = await player.call("GET", "/v1/account/export")
+            assert (answer.status, answer.code) == (503, "unavailable")
+            assert (await player.refresh()).status == 200
 
 
 class TestGuestSecret:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,27 @@ class TestSingleSession:
             answers = [await rival.refresh() for rival in rivals]
             assert sorted(answer.status for answer in answers) == [200, 401, 401, 401]
 
+    async def test_of_logins_in_the_same_millisecond_the_last_one_stays(
+        self, single: RunningIdentity
+    ) -> None:
+        player = await new_person(single)
+        for _ in range(5):
+            another = await player.on_another_device()
+            assert ended(await player.refresh()) == "signed_in_elsewhere"
+            player = another
+        assert (await player.refresh()).status == 200
+
+    async def test_the_last_login_stays_also_where_its_process_has_a_slow_clock(
+        self, single: RunningIdentity, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        first = await new_person(single)
+        slow = ManualClock(clock.now() - timedelta(seconds=60))
+        environ = {**QUICK_KEYS, "PLAYMESH_SINGLE_SESSION": "true"}
+        async with apps.identity(tmp_path, slow, environ) as beside:
+            second = await replace(first, identity=beside).on_another_device()
+            assert (await second.refresh()).status == 200
+        assert ended(await first.refresh()) == "signed_in_elsewhere"
+
     async def test_other_players_sessions_stay(self, single: RunningIdentity) -> None:
         stranger, player = await new_person(single), await new_person(single)
         await player.on_another_device()
@@ -197,6 +220,28 @@ class TestOperator:
         reasons = {ended(await one.refresh()) for one in (player, other)}
         assert reasons == {"ended_by_operator"}
         assert (await player.try_to_log_in()).status == 201
+
+    async def test_one_that_has_just_expired_is_ended_too(
+        self, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        """It cannot be refreshed any more, and its access token is good all the same."""
+        environ = {**QUICK_KEYS, "PLAYMESH_REFRESH_IDLE_TTL": "60"}
+        async with apps.identity(tmp_path, clock, environ) as identity:
+            player = await new_person(identity)
+            clock.advance(60)
+            assert (await player.call("GET", "/v1/account")).status == 200
+            await operate(identity, "POST", f"/players/{player.user_id}/revoke-sessions")
+            await identity.look()
+            assert (await player.call("GET", "/v1/account")).status == 401
+
+    async def test_one_that_expired_long_ago_is_left_alone(
+        self, identity: RunningIdentity, player: Person, clock: ManualClock
+    ) -> None:
+        """Or years of logins would be on the list of what is refused."""
+        clock.advance(9 * DAY)
+        await operate(identity, "POST", f"/players/{player.user_id}/revoke-sessions")
+        (session,) = await identity.stores.sessions.list(player.user_id)
+        assert session.ended_at is None
 
     async def test_the_sessions_of_a_player_are_seen(
         self, identity: RunningIdentity, player: Person, other: Person

@@ -1,6 +1,8 @@
 """Sessions: what a login and a refresh hand out, and until when."""
 
+import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.support.apps import RunningIdentity
 from tests.support.calls import call, claims_of, header_of, holds
 from tests.support.clock import ManualClock
 from tests.support.issuer import AUDIENCE, ISSUER
+from tests.support.people import new_person
 from tests.support.servers import Answer
 
 MINUTE = 60
@@ -356,3 +359,21 @@ class TestForgedToken:
     async def test_the_answer_does_not_carry_it_back(self, identity: RunningIdentity) -> None:
         token = flipped((await new_guest(identity.http))["refresh_token"], 5)
         assert token.encode() not in (await refresh(identity.http, token)).body
+
+
+class Ticking(ManualClock):
+    """No two looks at it are at the same moment."""
+
+    def now(self) -> datetime:
+        self.advance(0.001)
+        return super().now()
+
+
+async def test_of_many_logins_at_once_on_a_new_day_none_fails(tmp_path: Path) -> None:
+    """The first one of a day changes the account, and so might all the others."""
+    clock = Ticking()
+    async with apps.identity(tmp_path, clock, QUICK_KEYS) as identity:
+        player = await new_person(identity)
+        clock.advance(DAY)
+        answers = await asyncio.gather(*(player.try_to_log_in() for _ in range(50)))
+        assert {answer.status for answer in answers} == {201}

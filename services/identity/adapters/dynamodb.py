@@ -42,6 +42,9 @@ _LOOKS = 4
 _SHARDS = 8
 """Partitions of the index of ended sessions, so that a storm of ends has no hot one."""
 
+_KEPT_AFTER_EXPIRY = timedelta(days=1)
+"""Longer than any access token of it lives: of a session that is gone nobody is told it ended."""
+
 # Only items that have both attributes of an index's key are in it: few.
 ACCOUNTS = TableDefinition(
     name="accounts",
@@ -103,7 +106,7 @@ SESSIONS = TableDefinition(
         "BillingMode": "PAY_PER_REQUEST",
     },
     operations=("get_item", "put_item", "update_item", "query", "batch_write_item"),
-    # DynamoDB deletes days late; until then the limits of the session speak.
+    # DynamoDB deletes when it likes, from then on; until then the limits of the session speak.
     ttl_attribute="expires_at",
 )
 
@@ -239,7 +242,7 @@ class DynamoSessionStore:
             "idle_expires_at": number(to_millis(session.idle_expires_at)),
             "absolute_expires_at": number(to_millis(session.absolute_expires_at)),
             "replays": number(session.replays),
-            "expires_at": number(to_seconds(session.absolute_expires_at)),
+            "expires_at": number(to_seconds(session.absolute_expires_at + _KEPT_AFTER_EXPIRY)),
         }
         if session.device is not None:
             item["device"] = string(session.device)

@@ -12,6 +12,8 @@ from shared.http.service_client import Reply, ServiceClient
 _DONE, _MORE, _FOUND = 204, 202, 200
 _WITHIN = 10.0
 """Seconds for a step of an erasure or a page of an export, which take as long as their store."""
+_MOST_STEPS = 100
+"""Of one erasure before the next one has its turn: some fifty thousand records."""
 _LARGEST_PAGE = 16 * 1024 * 1024
 
 
@@ -37,12 +39,13 @@ class HttpPlayerData:
         self._exporting = client("player_data:export")
 
     async def erase(self, user_id: str) -> None:
-        while True:
+        for _ in range(_MOST_STEPS):
             reply = await self._erasing.request("DELETE", f"/v1/players/{user_id}", within=_WITHIN)
             if reply.status == _DONE:
                 return
             if reply.status != _MORE:
                 raise _unexpected(reply)
+        raise errors.Unavailable("player_data has more to remove")
 
     async def export(self, user_id: str) -> AsyncIterator[bytes]:
         cursor: str | None = ""
