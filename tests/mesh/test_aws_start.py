@@ -141,7 +141,8 @@ async def test_without_a_region_the_variable_is_named(environ: dict[str, str]) -
 async def test_every_permission_that_is_denied_is_named(
     environ: dict[str, str], faulty: FaultyAws
 ) -> None:
-    denied = ("GetItem", "PutItem", "UpdateItem", "Query", "Scan", "BatchWriteItem")
+    writes = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem")
+    denied = ("GetItem", "Query", "Scan", *writes)
     faulty.refusals = {
         **{f"dynamodb:{name}": "AccessDeniedException" for name in denied},
         "secretsmanager:GetSecretValue": "AccessDeniedException",
@@ -160,6 +161,9 @@ async def test_every_permission_that_is_denied_is_named(
         f"dynamodb:UpdateItem on table playmesh-idempotency {place}",
         f"dynamodb:GetItem on table playmesh-identities {place}",
         f"dynamodb:PutItem on table playmesh-identities {place}",
+        f"dynamodb:GetItem on table playmesh-identity-bans {place}",
+        f"dynamodb:UpdateItem on table playmesh-identity-bans {place}",
+        f"dynamodb:DeleteItem on table playmesh-identity-bans {place}",
         f"dynamodb:GetItem on table playmesh-sessions {place}",
         f"dynamodb:PutItem on table playmesh-sessions {place}",
         f"dynamodb:UpdateItem on table playmesh-sessions {place}",
