@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from shared.auth.revocations import MOST_MARKS, render, session_mark, subject_mark
 
 from services.identity.models import Mark
 from services.identity.ports import AccountStore, SessionStore
 from shared import errors
+from shared.auth.revocations import MOST_MARKS, render, session_mark, subject_mark
 from shared.clock import Clock
 from shared.keys.ports import PublishedDocument
 

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from shared.auth.revocations import subject_mark
 
 from services.identity.appkeys import BANS
+from shared.auth.revocations import subject_mark
 from shared.errors import Banned
 from tests.support.apps import RunningIdentity
 from tests.support.calls import bearer, call, claims_of, without_request_id
