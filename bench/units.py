@@ -9,17 +9,20 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from infra.aws_setup import TABLES
 from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb as identity
+from services.identity.bans import Bans
+from services.identity.erasures import Erasures, Exports
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.models import (
-    EVERYTHING,
     SIGNED_OUT,
     Account,
     Ban,
@@ -29,11 +32,14 @@ from services.identity.models import (
     Session,
     SessionKey,
 )
+from services.identity.revocations import Revocations
 from services.player_data.adapters import dynamodb as player_data
-from services.player_data.models import HISTORY, Precondition, RecordKey
+from services.player_data.erasure import Erasure
+from services.player_data.export import Export
+from services.player_data.models import HISTORY, Position, Precondition, RecordKey
 from services.player_data.records import Records
 from shared import errors
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.ids import new_id, new_key
 from tests.support import aws
 
@@ -78,7 +84,6 @@ async def measure(endpoint: str) -> None:
     clock, secret = SystemClock(), new_key()
     async with counting(endpoint) as (client, prefix):
         accounts = Accounts(identity.DynamoAccountStore(client, prefix), clock)
-        identities = identity.DynamoIdentityStore(client, prefix)
         idempotency = Idempotency(
             identity.DynamoIdempotencyStore(client, prefix), lambda: secret, clock
         )
@@ -123,18 +128,7 @@ async def measure(endpoint: str) -> None:
         await show("a reuse: session", reuse(sessions, session.key))
         await measure_ends(sessions, session, show)
         await measure_bans(client, prefix, guest.account, show)
-        player = Account(new_id(), now, None, seen_at=now)
-        linked = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
-        for when in ("first", "again"):
-            await show(
-                f"platform login, {when}: identity",
-                identities.find(linked.provider, linked.external_id),
-            )
-            if when == "first":
-                await show(
-                    "platform login, first: account and identity",
-                    identities.create_account(player, linked),
-                )
+        await measure_platforms(client, prefix, now, show)
         for size in (0.2, 1, 4, 16, 64):
             key = RecordKey(guest.account.user_id, "saves", f"slot{size:g}")
             value = "x" * int(size * KILOBYTE)
@@ -160,6 +154,23 @@ async def measure(endpoint: str) -> None:
         overwrite = records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
         await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
         await show(f"read its {HISTORY} versions", records.versions(often))
+        await measure_farewell(client, prefix, clock, show)
+
+
+async def measure_platforms(client: Counting, prefix: str, now: datetime, show: Show) -> None:
+    identities = identity.DynamoIdentityStore(client, prefix)
+    player = Account(new_id(), now, None, seen_at=now)
+    linked = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
+    for when in ("first", "again"):
+        await show(
+            f"platform login, {when}: identity",
+            identities.find(linked.provider, linked.external_id),
+        )
+        if when == "first":
+            await show(
+                "platform login, first: account and identity",
+                identities.create_account(player, linked),
+            )
 
 
 async def measure_ends(sessions: identity.DynamoSessionStore, session: Session, show: Show) -> None:
@@ -178,15 +189,76 @@ async def measure_bans(client: Counting, prefix: str, account: Account, show: Sh
     identities = identity.DynamoIdentityBanStore(client, prefix)
     now = account.created_at
     ban = Ban("a reason of one sentence.", now)
-    account = await show("change an account", accounts.replace(account.seen(now)))
-    account = await show("ban a player", accounts.replace(account.banned(ban)))
+    await show("change an account", accounts.replace(account.seen(now)))
+    bans = Bans(Accounts(accounts, SystemClock()), identities, SystemClock())
+    ban_player = bans.ban(account.user_id, reason=ban.reason, until=None)
+    await show("ban a player", ban_player)
     await show("the 1 player who is banned", accounts.marked_since(Mark.BANNED, now, limit=100))
-    await show("lift the ban", accounts.replace(account.unbanned(EVERYTHING)))
+    await show("lift the ban", bans.unban(account.user_id))
     banned = IdentityBan("steam", "76561197960287930", ban)
     named = (banned.provider, banned.external_id)
     await show("ban an identity", identities.put(banned))
     await show("look for the ban of an identity", identities.find(*named))
     await show("lift the ban of an identity", identities.delete(*named))
+
+
+@dataclass(frozen=True)
+class WithoutHttp:
+    """player_data as identity asks it, all that is to be counted of it."""
+
+    store: player_data.DynamoRecordStore
+    name = "player_data"
+
+    async def erase(self, user_id: str) -> None:
+        while not await Erasure(self.store).step(user_id):
+            pass
+
+    async def export(self, user_id: str) -> AsyncIterator[bytes]:
+        after: Position | None = None
+        while True:
+            page = await Export(self.store).page(user_id, after)
+            yield b""
+            after = page.next_after
+            if after is None:
+                return
+
+
+async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Show) -> None:
+    """Of a player with two sessions and three records of 1 KB, each of which was written twice."""
+    store = identity.DynamoAccountStore(client, prefix)
+    accounts = Accounts(store, clock)
+    sessions = identity.DynamoSessionStore(client, prefix)
+    record_store = player_data.DynamoRecordStore(client, prefix)
+    holders = [WithoutHttp(record_store)]
+    user_id = (await accounts.create_guest()).account.user_id
+    now = clock.now()
+    later = now + timedelta(days=7)
+    for _ in range(2):
+        key = SessionKey(user_id, new_id())
+        await sessions.create(Session(key, "a device with a name", 1, now, now, later, later))
+    records = Records(record_store, clock)
+    for number in range(6):
+        slot = RecordKey(user_id, "saves", f"slot{number % 3}")
+        await records.put(slot, "x" * KILOBYTE, Precondition.ALWAYS)
+
+    exports = Exports(accounts, sessions, holders)
+    await show("export a player: identity", exports.own(user_id))
+    await show("export a player: 3 records and their versions", read(exports.others(user_id)))
+    # Where tokens live for no time the first pass is the last.
+    waiting = Erasures(store, accounts, sessions, holders, timedelta(minutes=17), clock)
+    at_once = Erasures(store, accounts, sessions, holders, timedelta(0), clock)
+    await show("erase a player, all of that", waiting.request(user_id))
+    revocations = Revocations(sessions, store, timedelta(minutes=16), clock)
+    await show("the list of what was taken back: 1 player", revocations.refresh())
+    another = (await accounts.create_guest()).account.user_id
+    await show("erase a player of whom there is nothing", waiting.request(another))
+    third = (await accounts.create_guest()).account.user_id
+    await show("the same, and the tombstone", at_once.request(third))
+
+
+async def read(pages: AsyncIterator[object]) -> None:
+    async for _ in pages:
+        pass
 
 
 async def refresh(sessions: identity.DynamoSessionStore, key: SessionKey, *, counter: int) -> None:
@@ -215,6 +287,7 @@ def main() -> int:
     if not folder:
         print("PLAYMESH_DYNAMODB_LOCAL must name the folder of DynamoDB Local", file=sys.stderr)
         return 64
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with aws.dynamodb_local(Path(folder)) as endpoint:
         asyncio.run(measure(endpoint))
     return 0

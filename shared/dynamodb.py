@@ -31,9 +31,11 @@ _OPERATIONS = ("o0", "o1", "o2", "o3")
 NONE: Mapping[str, Any] = {"NULL": True}
 _PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 _PAUSES = (0.02, 0.05, 0.1, 0.2)
-"""Between the attempts of a transaction or a batch, in seconds."""
+"""Between the attempts of a transaction, in seconds."""
 _LARGEST_BATCH = 25
 """Items that DynamoDB takes in one."""
+_BATCH_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Before what is left of a batch is sent again: a table that is throttled needs some time."""
 _NOBODY: Mapping[str, Mapping[str, Any]] = {
     "S": {"S": "playmesh:start-check"},
     "B": {"B": b"playmesh:start-check"},
@@ -201,12 +203,21 @@ class Table:
                 ExpressionAttributeValues={":seen": seen[_OPERATIONS[0]]},
             )
 
-    async def delete_many(self, items: Sequence[Item]) -> None:
-        """Delete the items of these keys, which must never come back. Twice is as once."""
-        keys = [{name: item[name] for name in self._key_names} for item in items]
-        for first in range(0, len(keys), _LARGEST_BATCH):
-            batch = keys[first : first + _LARGEST_BATCH]
-            await self._write_batch([{"DeleteRequest": {"Key": key}} for key in batch])
+    async def delete_many(self, keys: Sequence[Item]) -> None:
+        """Delete the items of these keys, none of them given twice, as far as they are there.
+
+        One deadline holds for all of them. Where that fails any of them may be deleted, and who
+        repeats it deletes the others. There is no condition: a batch that is sent again also takes
+        what came back under a key meanwhile.
+        """
+
+        async def batches() -> Mapping[str, Any]:
+            for first in range(0, len(keys), _LARGEST_BATCH):
+                batch = keys[first : first + _LARGEST_BATCH]
+                await self._write_batch([{"DeleteRequest": {"Key": key}} for key in batch])
+            return {}
+
+        await call(batches)
 
     async def query(
         self,
@@ -216,13 +227,22 @@ class Table:
         where: str = "",
         limit: int | None = None,
         start: Item | None = None,
+        keys_only: bool = False,
     ) -> tuple[list[Item], Item | None]:
         """Of `limit` items in the order of their keys those that `where` holds for.
 
         Also the key to start after next time, None at the end. There may be more than none has.
+        `keys_only` spares the way here, not the units: whole items are read, a MB at most.
         """
         return await self._read(
-            "query", where, values, start, limit, condition, ConsistentRead=True
+            "query",
+            where,
+            values,
+            start,
+            limit,
+            condition,
+            keys_only=keys_only,
+            ConsistentRead=True,
         )
 
     async def scan(
@@ -260,12 +280,16 @@ class Table:
         start: Item | None,
         limit: int | None = None,
         condition: str = "",
+        *,
+        keys_only: bool = False,
         **parameters: object,
     ) -> tuple[list[Item], Item | None]:
+        projection = ", ".join(f"#{name}" for name in self._key_names) if keys_only else ""
         optional = {
             "KeyConditionExpression": condition,
             "FilterExpression": where,
-            "ExpressionAttributeNames": _names(condition, where),
+            "ProjectionExpression": projection,
+            "ExpressionAttributeNames": _names(condition, where, projection),
             "ExpressionAttributeValues": values,
             "Limit": limit,
             "ExclusiveStartKey": start,
@@ -276,13 +300,13 @@ class Table:
 
     async def _write_batch(self, requests: Sequence[Mapping[str, Any]]) -> None:
         """DynamoDB may do a part of a batch, and answers the others."""
-        for pause in (*_PAUSES, None):
+        for pause in (0, *_BATCH_PAUSES):
+            await asyncio.sleep(pause * ids.jitter(0.5))
             answer = await self._send("batch_write_item", RequestItems={self.name: requests})
             requests = answer["UnprocessedItems"].get(self.name, ())
             if not requests:
                 return
-            if pause:
-                await asyncio.sleep(pause * ids.jitter(0.5))
+        _log.error("dynamodb.unprocessed", table=self.name, items=len(requests))
         raise errors.Unavailable("the store has too much to do at the moment")
 
     async def _call(self, operation: str, **parameters: object) -> Mapping[str, Any]:

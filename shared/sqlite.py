@@ -98,6 +98,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: an acknowledged write survives a power cut.
         connection.execute("PRAGMA synchronous = FULL")
+        # What is deleted is overwritten in the file. FAST would leave the pages that it frees,
+        # which is most of a large value.
+        connection.execute("PRAGMA secure_delete = ON")
     except BaseException:
         connection.close()
         raise

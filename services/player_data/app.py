@@ -40,12 +40,11 @@ async def open_records(server: ServerSettings, check: StartCheck) -> AsyncIterat
         return
     # Imported here: where nothing is kept in AWS, its libraries need not be installed.
     from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore  # noqa: PLC0415
-    from shared import aws, dynamodb, dynamodb_batch  # noqa: PLC0415
+    from shared import aws, dynamodb  # noqa: PLC0415
 
     async with aws.client("dynamodb") as client:
         prefix, tables = server.aws.table_prefix, (RECORDS, RECORD_VERSIONS)
         check.add(dynamodb.probes(client, prefix, *tables))
-        check.add(dynamodb_batch.deletion_probes(client, prefix, *tables))
         yield DynamoRecordStore(client, prefix)
 
 

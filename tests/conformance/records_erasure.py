@@ -13,8 +13,7 @@ from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
 from services.player_data.models import Precondition, RecordKey
 from shared import errors
 from shared.aws import Client
-from shared.dynamodb import Item, string
-from shared.dynamodb_batch import delete_all, query_keys
+from shared.dynamodb import Item, Table, TableDefinition, string
 from tests.conformance.dynamodb import TABLES, OnDynamo
 from tests.conformance.records import (
     ALICE,
@@ -101,7 +100,7 @@ class RecordErasureFaults(OnDynamo):
         await _fill(store, number)
         kept = await put(store, RecordKey(BOB, "saves", "slot0"))
         keys = [_item_key(f"saves#slot{each}") for each in range(number)]
-        await delete_all(dynamodb, f"{prefix}records", keys)
+        await Table(dynamodb, prefix, RECORDS).delete_many(keys)
         assert await _sorts(dynamodb, prefix, ALICE) == []
         assert await store.get(kept.key) == kept
 
@@ -109,7 +108,7 @@ class RecordErasureFaults(OnDynamo):
         self, dynamodb: Client, prefix: str
     ) -> None:
         for _ in range(2):
-            await delete_all(dynamodb, f"{prefix}records", [_item_key("saves#nothing")])
+            await Table(dynamodb, prefix, RECORDS).delete_many([_item_key("saves#nothing")])
 
     async def test_what_was_not_processed_is_sent_again_and_nothing_besides(
         self, dynamodb: Client, prefix: str, store: DynamoRecordStore
@@ -117,7 +116,7 @@ class RecordErasureFaults(OnDynamo):
         await _fill(store, 30)
         unlucky = Unprocessed(dynamodb, 3)
         keys = [_item_key(f"saves#slot{each}") for each in range(30)]
-        await delete_all(unlucky, f"{prefix}records", keys)
+        await Table(unlucky, prefix, RECORDS).delete_many(keys)
         assert unlucky.items == [25, 24, 23, 22, 5]
         assert await _sorts(dynamodb, prefix, ALICE) == []
 
@@ -154,7 +153,7 @@ class RecordErasureFaults(OnDynamo):
         for operation, table in (
             (store.erase(ALICE, limit=1), "nowhere-record-versions"),
             (store.export(ALICE, after=None, limit=1), "nowhere-records"),
-            (delete_all(dynamodb, "nowhere-records", [_item_key("a")]), "nowhere-records"),
+            (Table(dynamodb, "nowhere-", RECORDS).delete_many([_item_key("a")]), "nowhere-records"),
         ):
             with structlog.testing.capture_logs() as logs, pytest.raises(errors.Unavailable):
                 await operation
@@ -168,11 +167,14 @@ class RecordErasureFaults(OnDynamo):
         await _fill(store, 3)
         await put(store, RecordKey(BOB, "saves", "slot0"))
         query = functools.partial(
-            query_keys, dynamodb, f"{prefix}records", {"player": string(ALICE)}, sort="sort"
+            Table(dynamodb, prefix, RECORDS).query,
+            "#player = :player",
+            {":player": string(ALICE)},
+            keys_only=True,
         )
         everything = [_item_key(f"saves#slot{each}") for each in range(3)]
-        assert await query(limit=2) == (everything[:2], True)
-        assert await query(limit=4) == (everything, False)
+        assert await query(limit=2) == (everything[:2], everything[1])
+        assert await query(limit=4) == (everything, None)
 
     # Crashes and lost replies.
 
@@ -317,13 +319,14 @@ def _item_key(sort: str) -> Item:
     return {"player": string(ALICE), "sort": string(sort)}
 
 
-async def _items(client: Client, prefix: str, player: str) -> AsyncIterator[tuple[str, Item]]:
+async def _items(
+    client: Client, prefix: str, player: str
+) -> AsyncIterator[tuple[TableDefinition, Item]]:
     for definition in TABLES:
-        table = prefix + definition.name
-        answer = await client.scan(TableName=table, ConsistentRead=True)
+        answer = await client.scan(TableName=prefix + definition.name, ConsistentRead=True)
         for item in answer["Items"]:
             if item["player"] == string(player):
-                yield table, item
+                yield definition, item
 
 
 async def _sorts(client: Client, prefix: str, player: str) -> list[str]:
@@ -333,10 +336,10 @@ async def _sorts(client: Client, prefix: str, player: str) -> list[str]:
 
 async def _forget_births(client: Client, prefix: str) -> None:
     found = [one async for one in _items(client, prefix, ALICE)]
-    for table, item in found:
+    for definition, item in found:
         older = {name: value for name, value in item.items() if name != "birth"}
-        if not table.endswith(RECORDS.name):
+        if definition is not RECORDS:
             collection, key, _, slot = item["sort"]["S"].split("#")
             older["sort"] = string(f"{collection}#{key}#{slot}")
-            await delete_all(client, table, [{name: item[name] for name in ("player", "sort")}])
-        await client.put_item(TableName=table, Item=older)
+            await Table(client, prefix, definition).delete_many([_item_key(item["sort"]["S"])])
+        await client.put_item(TableName=prefix + definition.name, Item=older)

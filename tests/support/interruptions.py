@@ -1,4 +1,4 @@
-"""A process that dies, or a reply that gets lost, at a call of a test's choice."""
+"""A process that dies, or a request or reply that gets lost, at a call of a test's choice."""
 
 import enum
 import functools
@@ -14,6 +14,7 @@ class Crash(BaseException):
 class When(enum.Enum):
     BEFORE = "killed before the call"
     AFTER = "killed after the call"
+    DROPPED = "the request is lost"
     LOST = "the reply is lost"
     TWICE = "the reply is lost and the call sent again"
 
@@ -22,7 +23,7 @@ class When(enum.Enum):
 class Interruption:
     """Counts the calls named `operations` and does to the `at`-th what `when` says.
 
-    `loss` is what a caller gets to see when a reply is lost.
+    `loss` is what a caller gets to see when a request or its reply is lost.
     """
 
     operations: frozenset[str]
@@ -42,6 +43,8 @@ class Interruption:
             return await operation(*args, **named)
         if self.when is When.BEFORE:
             raise Crash
+        if self.when is When.DROPPED:
+            raise self.loss()
         await operation(*args, **named)
         if self.when is When.AFTER:
             raise Crash

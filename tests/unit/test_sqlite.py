@@ -144,6 +144,15 @@ def few_file_handles(free: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def in_the_file(path: Path, what: str) -> bool:
+    """Once all that was committed is in the database file and nothing in the log."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert not busy
+    assert not path.with_name(f"{path.name}-wal").stat().st_size
+    return what.encode() in path.read_bytes()
+
+
 # Transactions
 
 
@@ -474,3 +483,20 @@ async def test_with_few_file_handles_left_a_database_opens_or_is_unavailable(
         await database.write(insert("a"))
         assert await database.read(names) == ["a"]
     await database.close()
+
+
+# What is deleted
+
+
+@pytest.mark.parametrize("times", [1, 100, 100_000])
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM items WHERE name LIKE 'of a player%'", "UPDATE items SET name = 'b'"]
+)
+async def test_what_was_deleted_or_overwritten_is_not_in_the_file_any_more(
+    path: Path, database: Database, change: str, times: int
+) -> None:
+    """Neither a small value nor one that had pages of its own."""
+    await database.write(insert("of a player" * times))
+    assert in_the_file(path, "of a player")
+    await database.write(lambda connection: connection.execute(change).rowcount)
+    assert not in_the_file(path, "of a player")

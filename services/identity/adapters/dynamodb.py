@@ -326,16 +326,21 @@ class DynamoSessionStore:
         return [_session(item) for item in items[:limit]]
 
     async def delete_all(self, user_id: str) -> None:
-        await self._table.delete_many([item async for item in self._items(user_id)])
+        keys = self._items(user_id, keys_only=True)
+        await self._table.delete_many([key async for key in keys])
 
     async def delete_expired(self, before: datetime, *, limit: int) -> int:
         """DynamoDB does it."""
         del before, limit
         return 0
 
-    def _items(self, user_id: str) -> AsyncIterator[Item]:
+    def _items(self, user_id: str, *, keys_only: bool = False) -> AsyncIterator[Item]:
         values = {":user_id": string(user_id)}
-        return every(lambda start: self._table.query("#user_id = :user_id", values, start=start))
+        return every(
+            lambda start: self._table.query(
+                "#user_id = :user_id", values, start=start, keys_only=keys_only
+            )
+        )
 
 
 class DynamoIdentityBanStore:

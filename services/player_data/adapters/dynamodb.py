@@ -49,7 +49,6 @@ from shared.dynamodb import (
     shift,
     string,
 )
-from shared.dynamodb_batch import delete_all, query_keys
 
 _SCHEMA = {
     "KeySchema": [
@@ -63,10 +62,14 @@ _SCHEMA = {
     "BillingMode": "PAY_PER_REQUEST",
 }
 RECORDS = TableDefinition(
-    name="records", schema=_SCHEMA, operations=("get_item", "update_item", "query")
+    name="records",
+    schema=_SCHEMA,
+    operations=("get_item", "update_item", "query", "batch_write_item"),
 )
 RECORD_VERSIONS = TableDefinition(
-    name="record-versions", schema=_SCHEMA, operations=("put_item", "query")
+    name="record-versions",
+    schema=_SCHEMA,
+    operations=("put_item", "query", "batch_write_item"),
 )
 
 _HIGHEST = "\U0010ffff"
@@ -92,7 +95,6 @@ _MOST_SLOTS = 100
 
 class DynamoRecordStore:
     def __init__(self, client: Client, prefix: str) -> None:
-        self._client = client
         self._table = Table(client, prefix, RECORDS)
         self._history = Table(client, prefix, RECORD_VERSIONS)
         self._turns: WeakValueDictionary[RecordKey, asyncio.Lock] = WeakValueDictionary()
@@ -207,10 +209,10 @@ class DynamoRecordStore:
     async def erase(self, player: str, *, limit: int) -> bool:
         left = limit
         for table in (self._history, self._table):
-            keys, more = await query_keys(
-                self._client, table.name, {"player": string(player)}, sort="sort", limit=left
+            keys, more = await table.query(
+                "#player = :player", {":player": string(player)}, limit=left, keys_only=True
             )
-            await delete_all(self._client, table.name, keys)
+            await table.delete_many(keys)
             left -= len(keys)
             if more or left == 0:
                 return False
