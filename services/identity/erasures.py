@@ -65,13 +65,18 @@ class Erasures:
     async def request(self, user_id: str) -> bool:
         """Erase a player. True where everything is removed by now; False where it will be.
 
-        On return it will happen in any case. Raises NotFound, Unavailable.
+        On return it will happen in any case. A repetition goes on with it. Raises NotFound,
+        Unavailable.
         """
         now = self._clock.now()
         erasure = Erasure(requested_at=now, tokens_expire_at=now + self._lifetime)
         account = await self._accounts.change(user_id, lambda one: one.erasing(erasure))
         if account is None:
+            account = await self._accounts.find(user_id)
+        if account is None:
             raise errors.NotFound("there is no such account")
+        if account.erasure is None:  # it is a tombstone already
+            return True
         _log.info("account.erasing", user_id=user_id)
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -122,6 +127,9 @@ class Erasures:
             await self._resume(account)
         except errors.Unavailable as error:
             _log.warning("erasure.postponed", user_id=account.user_id, reason=str(error))
+            return False
+        except Exception:  # noqa: BLE001 - a bug, too, must not hold up the others
+            _log.exception("erasure.failed", user_id=account.user_id)
             return False
         return True
 

@@ -10,12 +10,14 @@ from shared.limits import Limiter, Noted, RateLimit
 # OWASP ASVS 5.0, 6.1.1, asks for a limit that locks nobody out. The figures are ours: ten typing
 # errors, and from then on no more than a person types.
 _FAILURES = RateLimit(burst=10, per_second=1 / 6)
+# Each makes a session, which is kept for a day at least and may be ended: more than devices need.
+_LOGINS_OF_ACCOUNT = RateLimit(burst=10, per_second=1 / 6)
 
 # Later the same key makes another guest, which counts.
 _REPEATED_FOR = IDEMPOTENCY_LIFETIME.total_seconds()
 
 _LIMITED = Counter("playmesh_limited", "Requests beyond a limit.", ("limit",))
-for _limit in ("logins", "guests", "failures"):
+for _limit in ("logins", "logins_of_account", "guests", "failures"):
     _LIMITED.labels(_limit)
 
 
@@ -24,7 +26,7 @@ class LoginLimits:
 
     The law: a right secret is never refused for failures, whoever failed before and from wherever.
     So nothing here can be asked about an account before its credential has been checked; `failed`
-    comes after that, and only where it did not hold. Who guesses is kept out by the length of the
+    comes after that where it did not hold, `proven` where it did. Who guesses is kept out by the length of the
     secrets and by the limit of their address; the one of the account slows down clients that are
     stuck, and shows guessing in a metric.
 
@@ -33,6 +35,8 @@ class LoginLimits:
 
     def __init__(self, *, logins: RateLimit, guests: RateLimit, clock: Clock) -> None:
         self._logins = Limiter(logins, clock)
+        # One setting turns both off.
+        self._proven = Limiter(_LOGINS_OF_ACCOUNT if logins.per_second else logins, clock)
         self._guests = Limiter(guests, clock)
         self._let_through = Noted(_REPEATED_FOR, clock)
         self._failures = Limiter(_FAILURES, clock)
@@ -53,6 +57,13 @@ class LoginLimits:
         _take(self._guests, address, "guests")
         if idempotency_key is not None:
             self._let_through.note(idempotency_key)
+
+    def proven(self, account: str) -> None:
+        """A login whose credential held, before its session is opened. Raises TooManyRequests.
+
+        Only whoever has the right secret gets here, so nobody else uses it up.
+        """
+        _take(self._proven, account, "logins_of_account")
 
     def failed(self, account: str) -> None:
         """A credential that did not hold, after it was checked, for an account that may not exist.

@@ -58,6 +58,7 @@ class Logins:
         except errors.InvalidCredential:
             self._limits.failed(user_id)
             raise
+        self._limits.proven(user_id)
         return GuestLogin(await self._sessions.open(account, device=device), secret)
 
     async def _guest_of(self, request: KeyedRequest) -> NewGuest:

@@ -22,7 +22,7 @@ from shared.keys.ports import PublishedDocument
 _log = structlog.get_logger()
 _ONE_TOO_MANY = MOST_MARKS + 1
 """Asked for, so that it is noticed."""
-_STALE_AFTER = 10.0
+_STALE_AFTER = 4.0
 """Seconds after which others are not told any more what may be wrong by now."""
 
 

@@ -140,9 +140,24 @@ class TestErase:
             ("GET", "/v1/account"),
             ("GET", "/v1/account/export"),
             ("POST", "/v1/account/guest-secret"),
-            ("DELETE", "/v1/account"),
         ]:
             assert (await player.call(method, path)).status == 404
+
+    async def test_who_asks_again_after_a_lost_answer_is_answered_the_same(
+        self, identity: RunningIdentity, player: Person, clock: ManualClock
+    ) -> None:
+        assert [await erase(player) for _ in range(2)] == [204, 204]
+        clock.advance(LIFETIME)
+        await identity.app[ERASURES].tick()
+        assert await identity.app[ERASURES].request(player.user_id)
+
+    async def test_a_request_that_is_sent_again_goes_on_with_what_was_left(
+        self, player: Person, holder: Holder
+    ) -> None:
+        holder.status = 503
+        assert await erase(player) == 202
+        holder.status = 204
+        assert await erase(player) == 204
 
     async def test_what_takes_many_calls_is_called_until_it_is_done(
         self, player: Person, holder: Holder

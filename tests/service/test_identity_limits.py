@@ -143,9 +143,30 @@ class TestLogins:
         assert refused == [1, 1, 1]
 
     async def test_a_right_secret_counts_as_well(self, identity: RunningIdentity) -> None:
+        players = [await new_person(identity) for _ in range(20)]
+        answers = [await one.try_to_log_in() for one in players for _ in range(5)]
+        assert [answer.status for answer in answers] == [201] * BURST
+        assert (await players[0].try_to_log_in()).status == 429
+
+    async def test_an_account_has_ten_at_once_and_then_one_every_six_seconds(
+        self, identity: RunningIdentity, clock: ManualClock
+    ) -> None:
+        player, other = await new_person(identity), await new_person(identity)
+        answers = [await player.try_to_log_in() for _ in range(11)]
+        assert [answer.status for answer in answers] == [201] * 10 + [429]
+        assert limited(answers[-1]) == 6
+        assert (await other.try_to_log_in()).status == 201
+        clock.advance(6)
+        assert (await player.try_to_log_in()).status == 201
+
+    async def test_what_others_try_with_wrong_secrets_uses_up_no_login_of_the_account(
+        self, identity: RunningIdentity
+    ) -> None:
         player = await new_person(identity)
-        answers = [await player.try_to_log_in() for _ in range(BURST + 1)]
-        assert [answer.status for answer in answers] == [201] * BURST + [429]
+        for _ in range(20):
+            await player.try_to_log_in(secret=new_secret())
+        answers = [await player.try_to_log_in() for _ in range(10)]
+        assert [answer.status for answer in answers] == [201] * 10
 
     async def test_who_is_refused_for_logins_may_refresh_and_be_a_new_guest(
         self, identity: RunningIdentity
