@@ -26,9 +26,9 @@ class LoginLimits:
 
     The law: a right secret is never refused for failures, whoever failed before and from wherever.
     So nothing here can be asked about an account before its credential has been checked; `failed`
-    comes after that where it did not hold, `proven` where it did. Who guesses is kept out by the length of the
-    secrets and by the limit of their address; the one of the account slows down clients that are
-    stuck, and shows guessing in a metric.
+    comes after that where it did not hold, `proven` where it did. Who guesses is kept out by the
+    length of the secrets and by the limit of their address; the one of the account slows down
+    clients that are stuck, and shows guessing in a metric.
 
     An address is a name as of `shared.http.addresses`. Each process counts for itself.
     """

@@ -132,7 +132,7 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[Session]:
+    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[SessionKey]:
         """The sessions that have been ended at `moment` or later, the latest first.
 
         May be a few seconds behind the changes.

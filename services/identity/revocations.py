@@ -55,7 +55,7 @@ class Revocations:
         marks = [
             *(subject_mark(account.user_id) for account in erasing if _has_tokens(account, now)),
             *(subject_mark(account.user_id) for account in banned if account.ban(now)),
-            *(session_mark(session.key.session_id) for session in ended),
+            *(session_mark(session.session_id) for session in ended),
         ]
         if len(marks) > MOST_MARKS:
             # The sessions that ended first, whose tokens expire first.

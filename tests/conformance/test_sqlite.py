@@ -225,7 +225,7 @@ class TestSqliteSessionStore(SessionStoreContract):
             await store.ended_since(LATER, limit=9)
             await store.list(ALICE)
         assert found == [
-            "SEARCH sessions USING INDEX sessions_by_end",
+            "SEARCH sessions USING COVERING INDEX sessions_by_end",
             "SEARCH sessions USING PRIMARY KEY",
         ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.identity.app import Stores
-from services.identity.models import Session
+from services.identity.models import SessionKey
 from services.identity.ports import SessionStore
 from shared import errors
 from tests.service.conftest import QUICK_KEYS
@@ -42,7 +42,7 @@ class _Sessions:
         self.end, self.list = store.end, store.list
         self.delete_all, self.delete_expired = store.delete_all, store.delete_expired
 
-    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[Session]:
+    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[SessionKey]:
         if self._weather.bad:
             raise errors.Unavailable
         return await self._store.ended_since(moment, limit=limit)

@@ -1,7 +1,7 @@
 """The list of what is refused, when there is more than it can hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -35,17 +35,17 @@ class Lately:
     """Both stores, of which only what has happened lately is asked."""
 
     banned: Sequence[Account] = ()
-    ended: Sequence[Session] = field(default_factory=list)
+    ended: Sequence[SessionKey] = field(default_factory=list)
 
     async def marked_since(self, mark: Mark, _moment: datetime, *, limit: int) -> Sequence[Account]:
         return self.banned[:limit] if mark is Mark.BANNED else ()
 
-    async def ended_since(self, _moment: datetime, *, limit: int) -> Sequence[Session]:
+    async def ended_since(self, _moment: datetime, *, limit: int) -> Sequence[SessionKey]:
         return self.ended[:limit]
 
 
-def session() -> Session:
-    return replace(SESSION, key=SessionKey(new_id(), new_id()))
+def session() -> SessionKey:
+    return SessionKey(new_id(), new_id())
 
 
 def banned() -> Account:
@@ -71,8 +71,8 @@ async def test_of_too_many_ended_sessions_the_first_are_left_out_and_the_operato
     sessions = [session() for _ in range(MOST_MARKS + 1)]
     marks, events = await listed(Lately(ended=sessions))
     assert (len(marks), events) == (MOST_MARKS, ["revocations.too_many"])
-    assert session_mark(sessions[0].key.session_id) in marks
-    assert session_mark(sessions[-1].key.session_id) not in marks
+    assert session_mark(sessions[0].session_id) in marks
+    assert session_mark(sessions[-1].session_id) not in marks
 
 
 async def test_bans_do_not_make_room_for_sessions() -> None:

@@ -100,7 +100,7 @@ SESSIONS = TableDefinition(
                     {"AttributeName": "ended_shard", "KeyType": "HASH"},
                     {"AttributeName": "ended_at", "KeyType": "RANGE"},
                 ],
-                "Projection": {"ProjectionType": "ALL"},
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
             }
         ],
         "BillingMode": "PAY_PER_REQUEST",
@@ -309,7 +309,7 @@ class DynamoSessionStore:
     async def list(self, user_id: str) -> Sequence[Session]:
         return [_session(item) async for item in self._items(user_id)]
 
-    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[Session]:
+    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[SessionKey]:
         shards = await asyncio.gather(
             *(
                 self._table.latest(
@@ -323,7 +323,7 @@ class DynamoSessionStore:
         )
         items = [item for shard in shards for item in shard]
         items.sort(key=lambda item: _moment(item, "ended_at"), reverse=True)
-        return [_session(item) for item in items[:limit]]
+        return [SessionKey(item["user_id"]["S"], item["session_id"]["S"]) for item in items[:limit]]
 
     async def delete_all(self, user_id: str) -> None:
         keys = self._items(user_id, keys_only=True)

@@ -298,10 +298,16 @@ class SqliteSessionStore:
     async def list(self, user_id: str) -> Sequence[Session]:
         return await self._sessions("WHERE user_id = ?", (user_id,))
 
-    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[Session]:
-        return await self._sessions(
-            "WHERE ended_at >= ? ORDER BY ended_at DESC LIMIT ?", (to_millis(moment), limit)
-        )
+    async def ended_since(self, moment: datetime, *, limit: int) -> Sequence[SessionKey]:
+        def select(connection: sqlite3.Connection) -> Sequence[SessionKey]:
+            rows = connection.execute(
+                "SELECT user_id, session_id FROM sessions"
+                " WHERE ended_at >= ? ORDER BY ended_at DESC LIMIT ?",
+                (to_millis(moment), limit),
+            )
+            return [SessionKey(*row) for row in rows]
+
+        return await self._database.read(select)
 
     async def delete_all(self, user_id: str) -> None:
         def delete(connection: sqlite3.Connection) -> None:
