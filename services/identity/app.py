@@ -35,6 +35,7 @@ from services.identity.appkeys import (
     ERASURES,
     EXPORTS,
     LIMITS,
+    LINKS,
     LOGINS,
     REVOCATIONS,
     SERVICE_CLIENTS,
@@ -205,7 +206,7 @@ def _create_app(
     )
     app[ACCOUNTS] = accounts
     app[BANS] = Bans(accounts, stores.identity_bans, clock)
-    links = Links(stores.identities, accounts, app[BANS], clock)
+    app[LINKS] = links = Links(stores.identities, accounts, app[BANS], clock)
     app[ERASURES] = Erasures(
         stores.accounts, accounts, stores.sessions, links, holders, lifetime, clock
     )

@@ -65,7 +65,7 @@ async def race_to_link(
 
     The winner, and the losers' accounts as they are.
     """
-    players = [await guest(accounts, new_id()) for _ in rivals]
+    players = await asyncio.gather(*(guest(accounts, new_id()) for _ in rivals))
     outcomes = await asyncio.gather(
         *(rival.link(one, identity()) for rival, one in zip(rivals, players, strict=True)),
         return_exceptions=True,
