@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,6 @@ async def measure(endpoint: str) -> None:
     clock, secret = SystemClock(), new_key()
     async with counting(endpoint) as (client, prefix):
         accounts = Accounts(identity.DynamoAccountStore(client, prefix), clock)
-        identities = identity.DynamoIdentityStore(client, prefix)
         idempotency = Idempotency(
             identity.DynamoIdempotencyStore(client, prefix), lambda: secret, clock
         )
@@ -123,18 +122,7 @@ async def measure(endpoint: str) -> None:
         await show("a reuse: session", reuse(sessions, session.key))
         await measure_ends(sessions, session, show)
         await measure_bans(client, prefix, guest.account, show)
-        player = Account(new_id(), now, None, seen_at=now)
-        linked = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
-        for when in ("first", "again"):
-            await show(
-                f"platform login, {when}: identity",
-                identities.find(linked.provider, linked.external_id),
-            )
-            if when == "first":
-                await show(
-                    "platform login, first: account and identity",
-                    identities.create_account(player, linked),
-                )
+        await measure_identities(client, prefix, now, show)
         for size in (0.2, 1, 4, 16, 64):
             key = RecordKey(guest.account.user_id, "saves", f"slot{size:g}")
             value = "x" * int(size * KILOBYTE)
@@ -187,6 +175,24 @@ async def measure_bans(client: Counting, prefix: str, account: Account, show: Sh
     await show("ban an identity", identities.put(banned))
     await show("look for the ban of an identity", identities.find(*named))
     await show("lift the ban of an identity", identities.delete(*named))
+
+
+async def measure_identities(client: Counting, prefix: str, now: datetime, show: Show) -> None:
+    identities = identity.DynamoIdentityStore(client, prefix)
+    player, other = (Account(new_id(), now, None, seen_at=now) for _ in range(2))
+    steam = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
+    epic = replace(steam, provider="epic")
+    await show("platform login, first: identity", identities.find(*steam.key))
+    first = identities.create_account(player, steam)
+    player = await show("platform login, first: account and identity", first)
+    await show("platform login, again: identity", identities.find(*steam.key))
+    player = await show("link an identity", identities.link(player, epic))
+    apple = replace(steam, provider="apple", user_id=other.user_id)
+    other = await identities.create_account(other, apple)
+    player, other = await show("move it to another account", identities.move(epic, player, other))
+    other = await show("unlink it", identities.unlink(other, *epic.key))
+    await show("release the identity of an erased account: look", identities.find(*steam.key))
+    await show("release the identity of an erased account", identities.release(steam))
 
 
 async def refresh(sessions: identity.DynamoSessionStore, key: SessionKey, *, counter: int) -> None:

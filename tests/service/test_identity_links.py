@@ -184,6 +184,14 @@ class TestLink:
         assert await keys(identity, player) == []
         assert await links.account_of(*STEAM) == other
 
+    async def test_whose_it_is_matters_before_what_else_is_linked(self, links: Links) -> None:
+        """So that who may decide between two accounts is asked, and not told to unlink first."""
+        other = await links.account_of(*STEAM)
+        player = await links.account_of("steam", "another")
+        with pytest.raises(errors.AlreadyLinked) as conflict:
+            await links.link(player.user_id, *STEAM)
+        assert conflict.value.owner == other.user_id
+
     async def test_the_identity_of_a_banned_player_stays_with_the_ban(
         self, identity: RunningIdentity, links: Links
     ) -> None:
