@@ -128,7 +128,7 @@ async def measure(endpoint: str) -> None:
         await show("a reuse: session", reuse(sessions, session.key))
         await measure_ends(sessions, session, show)
         await measure_bans(client, prefix, guest.account, show)
-        await measure_platforms(client, prefix, now, show)
+        await measure_identities(client, prefix, now, show)
         for size in (0.2, 1, 4, 16, 64):
             key = RecordKey(guest.account.user_id, "saves", f"slot{size:g}")
             value = "x" * int(size * KILOBYTE)
@@ -259,6 +259,24 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
 async def read(pages: AsyncIterator[object]) -> None:
     async for _ in pages:
         pass
+
+
+async def measure_identities(client: Counting, prefix: str, now: datetime, show: Show) -> None:
+    identities = identity.DynamoIdentityStore(client, prefix)
+    player, other = (Account(new_id(), now, None, seen_at=now) for _ in range(2))
+    steam = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
+    epic = replace(steam, provider="epic")
+    await show("platform login, first: identity", identities.find(*steam.key))
+    first = identities.create_account(player, steam)
+    player = await show("platform login, first: account and identity", first)
+    await show("platform login, again: identity", identities.find(*steam.key))
+    player = await show("link an identity", identities.link(player, epic))
+    apple = replace(steam, provider="apple", user_id=other.user_id)
+    other = await identities.create_account(other, apple)
+    player, other = await show("move it to another account", identities.move(epic, player, other))
+    other = await show("unlink it", identities.unlink(other, *epic.key))
+    await show("release the identity of an erased account: look", identities.find(*steam.key))
+    await show("release the identity of an erased account", identities.release(steam))
 
 
 async def refresh(sessions: identity.DynamoSessionStore, key: SessionKey, *, counter: int) -> None:

@@ -10,6 +10,7 @@ Expressions are written with `#name` for the attribute `name`, so no name is a r
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 import structlog
 
 from shared import errors, ids
-from shared.aws import AwsError, Client, call
+from shared.aws import AwsError, Client, attempt, call
 from shared.aws_check import probe
 from shared.start_check import Probe
 
@@ -121,7 +122,7 @@ class Table:
         """Put an item where there is none. Raises ConditionFailed."""
         operation = binary(ids.new_operation())
         try:
-            await self._call("put_item", **self.creation(item, operation))
+            await self._send("put_item", **self.creation(item, operation))
         except ConditionFailed as failed:
             if _position(failed.item, operation) is None:
                 raise
@@ -130,6 +131,7 @@ class Table:
         """The parameters of a Put where there is nothing yet."""
         condition = f"attribute_not_exists(#{self._key_names[0]})"
         return {
+            "TableName": self.name,
             "Item": {**item, _OPERATIONS[0]: operation},
             "ConditionExpression": condition,
             "ExpressionAttributeNames": _names(condition),
@@ -166,20 +168,16 @@ class Table:
         holds as long as no more than three other writes came in between.
         """
         operation = binary(ids.new_operation())
-        all_assignments = [*shift(*_OPERATIONS), f"#{_OPERATIONS[0]} = :operation", *assignments]
-        change = "SET " + ", ".join(all_assignments) + (f" REMOVE {remove}" if remove else "")
-        condition = f"{_NOT_YET_HERE} AND ({condition})" if condition else _NOT_YET_HERE
+        change = self.change(
+            key,
+            operation,
+            assignments=assignments,
+            remove=remove,
+            condition=condition,
+            values=values,
+        )
         try:
-            answer = await self._call(
-                "update_item",
-                Key=key,
-                UpdateExpression=change,
-                ConditionExpression=condition,
-                ExpressionAttributeNames=_names(change, condition),
-                ExpressionAttributeValues={**values, ":operation": operation, ":none": NONE},
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
+            answer = await self._send("update_item", **change, ReturnValues="ALL_NEW")
         except ConditionFailed as failed:
             later = _position(failed.item, operation)
             if failed.item is None or later is None:
@@ -187,21 +185,55 @@ class Table:
             return Applied(failed.item, later)
         return Applied(answer["Attributes"], 0)
 
+    def change(
+        self,
+        key: Item,
+        operation: Mapping[str, Any],
+        *,
+        assignments: Sequence[str],
+        remove: str = "",
+        condition: str = "",
+        values: Item,
+    ) -> Mapping[str, Any]:
+        """The parameters of an Update, which is done once."""
+        all_assignments = [*shift(*_OPERATIONS), f"#{_OPERATIONS[0]} = :operation", *assignments]
+        change = "SET " + ", ".join(all_assignments) + (f" REMOVE {remove}" if remove else "")
+        condition = f"{_NOT_YET_HERE} AND ({condition})" if condition else _NOT_YET_HERE
+        return {
+            "TableName": self.name,
+            "Key": key,
+            "UpdateExpression": change,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(change, condition),
+            "ExpressionAttributeValues": {**values, ":operation": operation, ":none": NONE},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def deletion(self, key: Item, condition: str, values: Item) -> Mapping[str, Any]:
+        """The parameters of a Delete. Nothing stays that would say that it was done."""
+        return {
+            "TableName": self.name,
+            "Key": key,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+            "ExpressionAttributeValues": values,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    async def delete_where(self, key: Item, condition: str, values: Item) -> None:
+        """Delete an item that a condition holds for, or leave it. Doing so twice is as once."""
+        with contextlib.suppress(ConditionFailed):
+            await self._send("delete_item", **self.deletion(key, condition, values))
+
     async def delete(self, seen: Item) -> None:
         """Delete an item that was read, unless it was written since.
 
         Where it was, the deletion counts as done before: so nobody's later write is lost when it
         is sent again.
         """
-        condition = f"#{_OPERATIONS[0]} = :seen"
-        with contextlib.suppress(ConditionFailed):
-            await self._call(
-                "delete_item",
-                Key={name: seen[name] for name in self._key_names},
-                ConditionExpression=condition,
-                ExpressionAttributeNames=_names(condition),
-                ExpressionAttributeValues={":seen": seen[_OPERATIONS[0]]},
-            )
+        key = {name: seen[name] for name in self._key_names}
+        newest = _OPERATIONS[0]
+        await self.delete_where(key, f"#{newest} = :seen", {":seen": seen[newest]})
 
     async def delete_many(self, keys: Sequence[Item]) -> None:
         """Delete the items of these keys, none of them given twice, as far as they are there.
@@ -314,7 +346,7 @@ class Table:
 
     async def _send(self, operation: str, **parameters: object) -> Mapping[str, Any]:
         try:
-            return await call(getattr(self._client, operation), **parameters)
+            return await _call_alone(getattr(self._client, operation), **parameters)
         except AwsError as error:
             if error.kind is errors.VersionConflict:
                 raise ConditionFailed(error.response.get("Item")) from None
@@ -324,37 +356,26 @@ class Table:
             raise _refused(error, self.name, operation) from error
 
 
-async def create_all(client: Client, items: Sequence[tuple[Table, Item]]) -> None:
-    """Put items where there are none: all of them or nothing. Raises ConditionFailed, Unavailable.
+async def transact(
+    client: Client, operation: Mapping[str, Any], writes: Sequence[tuple[str, Mapping[str, Any]]]
+) -> None:
+    """Do several writes of several items, all of them or nothing.
 
-    Transactions that touch one item at the same moment cancel each other, so the losers try
-    again: by then the winner's item is there to be told of.
+    A write is its kind, as TransactWriteItems has it, with the parameters that a table makes for
+    it; one of them at least must carry `operation`. Raises ConditionFailed with the item of the
+    first write whose condition fails, and Unavailable.
     """
-    operation = binary(ids.new_operation())
-    puts = [
-        {"Put": {"TableName": table.name, **table.creation(item, operation)}}
-        for table, item in items
-    ]
-
-    async def attempts() -> Mapping[str, Any]:
-        for pause in _PAUSES:
-            try:
-                return await call(client.transact_write_items, TransactItems=puts)
-            except AwsError as error:
-                if not _is_passing(error):
-                    raise
-            await asyncio.sleep(pause * ids.jitter(0.5))
-        return await call(client.transact_write_items, TransactItems=puts)
+    items = [{kind: parameters} for kind, parameters in writes]
 
     try:
-        await call(attempts)  # so that one deadline holds for all of them
+        await _call_alone(client.transact_write_items, TransactItems=items)
     except AwsError as error:
         in_the_way = _in_the_way(error)
         if not in_the_way:
-            names = ", ".join(table.name for table, _ in items)
+            names = ", ".join(parameters["TableName"] for _, parameters in writes)
             raise _refused(error, names, "transact_write_items") from error
         if all(_position(item, operation) is None for item in in_the_way):
-            raise ConditionFailed(in_the_way[0]) from None
+            raise ConditionFailed(in_the_way[0] or None) from None
 
 
 async def every(
@@ -501,6 +522,29 @@ def _key_names(key_schema: Sequence[Mapping[str, str]]) -> list[str]:
     return [each["AttributeName"] for each in key_schema]
 
 
+async def _call_alone(
+    operation: Callable[..., Awaitable[Mapping[str, Any]]], **parameters: object
+) -> Mapping[str, Any]:
+    """As `call`, and again after a while where a transaction of another was in the way.
+
+    Transactions that touch one item at the same moment cancel each other, and refuse single
+    writes of it. By the time of the next attempt the winner's item is there to be told of.
+    """
+
+    @functools.wraps(operation)
+    async def attempts() -> Mapping[str, Any]:
+        for pause in _PAUSES:
+            try:
+                return await attempt(operation, **parameters)
+            except AwsError as error:
+                if not _is_passing(error):
+                    raise
+            await asyncio.sleep(pause * ids.jitter(0.5))
+        return await attempt(operation, **parameters)
+
+    return await call(attempts)  # so that one deadline holds for all of them
+
+
 def _in_the_way(error: AwsError) -> list[Item]:
     """The items for which a condition of a cancelled transaction failed."""
     return [
@@ -511,6 +555,8 @@ def _in_the_way(error: AwsError) -> list[Item]:
 
 
 def _is_passing(error: AwsError) -> bool:
+    if error.code == "TransactionConflictException":
+        return True
     codes = {reason["Code"] for reason in error.response.get("CancellationReasons", ())}
     return "ConditionalCheckFailed" not in codes and not codes.isdisjoint(_PASSING)
 

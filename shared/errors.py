@@ -19,6 +19,7 @@ PlaymeshError
 ├── NotFound
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
+│   ├── AlreadyLinked           it is another account's
 │   ├── VersionConflict         somebody else was faster
 │   └── IdempotencyKeyReused    it belongs to another request
 ├── TooManyRequests             more than is meant for one
@@ -140,6 +141,17 @@ class Conflict(PlaymeshError):
 class AlreadyExists(Conflict):
     code = "already_exists"
     title = "It exists already"
+
+
+class AlreadyLinked(Conflict):
+    """`owner` is the user id of the account that has it; None where nobody said."""
+
+    code = "already_linked"
+    title = "The identity is linked to another account"
+
+    def __init__(self, detail: str | None = None, *, owner: str | None = None) -> None:
+        super().__init__(detail)
+        self.owner = owner
 
 
 class VersionConflict(Conflict):

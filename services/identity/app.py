@@ -26,6 +26,7 @@ from services.identity.adapters.sqlite import (
     SqliteAccountStore,
     SqliteIdempotencyStore,
     SqliteIdentityBanStore,
+    SqliteIdentityStore,
     SqliteSessionStore,
 )
 from services.identity.appkeys import (
@@ -34,6 +35,7 @@ from services.identity.appkeys import (
     ERASURES,
     EXPORTS,
     LIMITS,
+    LINKS,
     LOGINS,
     REVOCATIONS,
     SERVICE_CLIENTS,
@@ -47,11 +49,13 @@ from services.identity.erasures import Erasures, Exports
 from services.identity.idempotency import Idempotency
 from services.identity.kubernetes_settings import KubernetesSettings
 from services.identity.limits import LoginLimits
+from services.identity.links import Links
 from services.identity.logins import Logins
 from services.identity.ports import (
     AccountStore,
     IdempotencyStore,
     IdentityBanStore,
+    IdentityStore,
     PlayerDataHolder,
     SessionStore,
 )
@@ -93,6 +97,7 @@ _MOST_AT_ONCE = 1000
 class Stores:
     accounts: AccountStore
     idempotency: IdempotencyStore
+    identities: IdentityStore
     identity_bans: IdentityBanStore
     sessions: SessionStore
     service_clients: ServiceClientStore
@@ -111,6 +116,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
         yield Stores(
             SqliteAccountStore(database),
             SqliteIdempotencyStore(database),
+            SqliteIdentityStore(database),
             SqliteIdentityBanStore(database),
             SqliteSessionStore(database),
             service_clients,
@@ -141,6 +147,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
         yield Stores(
             dynamodb.DynamoAccountStore(tables, names.table_prefix),
             dynamodb.DynamoIdempotencyStore(tables, names.table_prefix),
+            dynamodb.DynamoIdentityStore(tables, names.table_prefix),
             dynamodb.DynamoIdentityBanStore(tables, names.table_prefix),
             dynamodb.DynamoSessionStore(tables, names.table_prefix),
             service_clients_secret,
@@ -199,7 +206,10 @@ def _create_app(
     )
     app[ACCOUNTS] = accounts
     app[BANS] = Bans(accounts, stores.identity_bans, clock)
-    app[ERASURES] = Erasures(stores.accounts, accounts, stores.sessions, holders, lifetime, clock)
+    app[LINKS] = links = Links(stores.identities, accounts, app[BANS], clock)
+    app[ERASURES] = Erasures(
+        stores.accounts, accounts, stores.sessions, links, holders, lifetime, clock
+    )
     app[EXPORTS] = Exports(accounts, stores.sessions, holders)
     limits = LoginLimits(logins=settings.limits.logins, guests=settings.limits.guests, clock=clock)
     app[LIMITS] = limits

@@ -6,6 +6,7 @@ from services.identity.accounts import Accounts
 from services.identity.bans import Bans
 from services.identity.erasures import Erasures, Exports
 from services.identity.limits import LoginLimits
+from services.identity.links import Links
 from services.identity.logins import Logins
 from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients
@@ -16,6 +17,7 @@ ACCOUNTS: web.AppKey[Accounts] = web.AppKey("ACCOUNTS", Accounts)
 BANS: web.AppKey[Bans] = web.AppKey("BANS", Bans)
 ERASURES: web.AppKey[Erasures] = web.AppKey("ERASURES", Erasures)
 EXPORTS: web.AppKey[Exports] = web.AppKey("EXPORTS", Exports)
+LINKS: web.AppKey[Links] = web.AppKey("LINKS", Links)
 LIMITS: web.AppKey[LoginLimits] = web.AppKey("LIMITS", LoginLimits)
 LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
 REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)

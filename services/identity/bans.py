@@ -12,6 +12,10 @@ from shared.clock import Clock
 class Bans:
     """A ban of everything keeps a player out at once: see `revocations`.
 
+    It needs no bans of the player's identities beside it: as long as the account has them, nobody
+    else can link them, and who is banned cannot give them away. Only with the account's erasure do
+    they become free, and then the ban goes over to them: see `links`.
+
     One of another scope is told in the player's next access token, for services to honour.
     """
 
@@ -41,6 +45,12 @@ class Bans:
         banned = IdentityBan(provider, external_id, self._ban(reason, until, EVERYTHING))
         await self._identities.put(banned)
         return banned
+
+    async def carry_over(self, provider: str, external_id: str, ban: Ban) -> None:
+        """Ban an identity as its player was, unless it is banned for longer already."""
+        found = await self._identities.find(provider, external_id)
+        if found is None or not found.ban.outlasts(ban):
+            await self._identities.put(IdentityBan(provider, external_id, ban))
 
     async def unban_identity(self, provider: str, external_id: str) -> None:
         await self._identities.delete(provider, external_id)

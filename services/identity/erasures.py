@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import Counter
 
 from services.identity.accounts import Accounts
+from services.identity.links import Links
 from services.identity.models import Account, Erasure, Mark, Session
 from services.identity.ports import AccountStore, PlayerDataHolder, SessionStore
 from shared import errors
@@ -49,6 +50,7 @@ class Erasures:
         store: AccountStore,
         accounts: Accounts,
         sessions: SessionStore,
+        links: Links,
         holders: Collection[PlayerDataHolder],
         lifetime: timedelta,
         clock: Clock,
@@ -56,6 +58,7 @@ class Erasures:
         self._store = store
         self._accounts = accounts
         self._sessions = sessions
+        self._links = links
         self._holders = holders
         self._lifetime = lifetime
         self._clock = clock
@@ -118,7 +121,7 @@ class Erasures:
         """Remove what a restored backup has brought back of erased players; answer how many."""
         again = 0
         async for tombstone in self._store.tombstones():
-            await self._sweep(tombstone.user_id)
+            await self._sweep(tombstone)
             again += 1
         return again
 
@@ -138,7 +141,7 @@ class Erasures:
         is_last = account.erasure is not None and now >= account.erasure.tokens_expire_at
         if account.user_id in self._swept and not is_last:
             return
-        await self._sweep(account.user_id)
+        await self._sweep(account)
         self._swept.add(account.user_id)
         if not is_last:
             return
@@ -149,10 +152,12 @@ class Erasures:
         _ERASED.inc()
         _log.info("account.erased", user_id=account.user_id)
 
-    async def _sweep(self, user_id: str) -> None:
+    async def _sweep(self, account: Account) -> None:
+        # First what needs nobody else, so that who wants to begin anew can.
+        await self._links.release(account)
         for holder in self._holders:
-            await holder.erase(user_id)
-        await self._sessions.delete_all(user_id)
+            await holder.erase(account.user_id)
+        await self._sessions.delete_all(account.user_id)
 
 
 class Exports:

@@ -11,6 +11,8 @@ IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 MOST_REPLAYS = 10
 MOST_BANS = 16
 """Of one account from parts of the game, each of another scope."""
+MOST_IDENTITIES = 16
+"""Of one account, each of another provider."""
 EVERYTHING = "all"
 """The scope of a ban that keeps a player out; every other one is for services to honour."""
 
@@ -40,6 +42,9 @@ class Ban:
     def holds(self, now: datetime) -> bool:
         return self.until is None or now < self.until
 
+    def outlasts(self, other: "Ban") -> bool:
+        return self.until is None or (other.until is not None and other.until <= self.until)
+
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
@@ -53,11 +58,30 @@ class Erasure:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedIdentity:
+    """Whom a platform knows as `external_id` we know as `user_id`.
+
+    `provider` is a name of ours, without `#`; `external_id` is whatever the platform makes of it,
+    and another one as soon as a byte differs.
+    """
+
+    provider: str
+    external_id: str
+    user_id: str
+    linked_at: datetime
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.provider, self.external_id
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """A player.
 
     `guest_secret_digest` is None for an account that has no guest secret; `seen_at` is when the
-    player was last here, at most a day behind. Of an account that was erased nothing stays but
+    player was last here, at most a day behind. The guest secret and the linked identities are the
+    ways in: whoever is not gone has at least one. Of an account that was erased nothing stays but
     its id and when: a tombstone, so that the id is never given again, and that what comes back
     from a backup can be erased again. `revision` counts the changes, from 1 on.
     """
@@ -66,6 +90,7 @@ class Account:
     created_at: datetime
     guest_secret_digest: bytes | None = field(repr=False)
     seen_at: datetime
+    identities: tuple[LinkedIdentity, ...] = ()
     bans: tuple[Ban, ...] = ()
     erasure: Erasure | None = None
     erased_at: datetime | None = None
@@ -74,7 +99,11 @@ class Account:
     @property
     def scope(self) -> str:
         """`guest` until an identity is linked."""
-        return "guest"
+        return "authenticated" if self.identities else "guest"
+
+    @property
+    def has_way_in(self) -> bool:
+        return self.guest_secret_digest is not None or bool(self.identities)
 
     @property
     def is_gone(self) -> bool:
@@ -98,6 +127,35 @@ class Account:
 
     def with_guest_secret(self, digest: bytes) -> "Account":
         return replace(self, guest_secret_digest=digest)
+
+    def linked(self, identity: LinkedIdentity) -> "Account":
+        """One that is linked already stays as it is. Raises Conflict.
+
+        Of each provider there is at most one, so that its name says which one is meant.
+        """
+        if any(one.key == identity.key for one in self.identities):
+            return self
+        if self.is_gone:
+            raise errors.Conflict("the account is gone")
+        if any(one.provider == identity.provider for one in self.identities):
+            raise errors.Conflict("another identity of this provider is linked")
+        if len(self.identities) >= MOST_IDENTITIES:
+            raise errors.Conflict(f"an account has at most {MOST_IDENTITIES} identities")
+        mine = replace(identity, user_id=self.user_id)
+        return replace(self, identities=(*self.identities, mine))
+
+    def unlinked(self, provider: str, external_id: str) -> "Account":
+        """One that is not linked changes nothing. Raises Conflict for the last way in.
+
+        An account that is gone needs none.
+        """
+        left = tuple(one for one in self.identities if one.key != (provider, external_id))
+        if left == self.identities:
+            return self
+        changed = replace(self, identities=left)
+        if not (changed.has_way_in or changed.is_gone):
+            raise errors.Conflict("it is the last way into the account")
+        return changed
 
     def banned(self, ban: Ban) -> "Account":
         """In place of one of the same scope, and of those that are over. Raises Conflict.
@@ -140,19 +198,6 @@ class IdentityBan:
     provider: str
     external_id: str
     ban: Ban
-
-
-@dataclass(frozen=True, slots=True)
-class LinkedIdentity:
-    """Whom a platform knows as `external_id` we know as `user_id`.
-
-    `provider` is a name of ours, without `#`; `external_id` is whatever the platform makes of it.
-    """
-
-    provider: str
-    external_id: str
-    user_id: str
-    linked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,20 +58,57 @@ class AccountStore(Protocol):
 class IdentityStore(Protocol):
     """Linked identities by provider and external id. Every method raises Unavailable.
 
-    An external identity is linked to at most one account, and every linked identity's account
-    exists.
+    An external identity is linked to at most one account. An account that is not gone lists
+    exactly the identities that are linked to it, and has a way in: every change of an identity
+    changes the lists of its accounts in the same atomic step. `AccountStore.replace` leaves the
+    list as it was read. External ids are compared byte for byte.
     """
 
     async def find(self, provider: str, external_id: str) -> LinkedIdentity | None:
-        """Sees every identity whose `create_account` has returned."""
+        """Sees every change that has been acknowledged."""
         ...
 
-    async def create_account(self, account: Account, identity: LinkedIdentity) -> None:
-        """Create the account of `identity.user_id` and link the identity to it: both or neither.
+    async def create_account(self, account: Account, identity: LinkedIdentity) -> Account:
+        """Create the account and link the identity to it, both or neither; answer the account.
 
         Raises AlreadyExists where the external identity is linked or the user id is taken, and
         changes nothing then. Of many first logins of one external identity exactly one creates
         an account.
+        """
+        ...
+
+    async def link(self, account: Account, identity: LinkedIdentity) -> Account:
+        """Link the identity to `account`, both or neither; answer the next revision of it.
+
+        Raises AlreadyLinked where the identity is another account's, VersionConflict where
+        another revision of `account` is stored, or none, and what `Account.linked` raises; it
+        changes nothing then. Nor does it where the identity is this account's already.
+        """
+        ...
+
+    async def unlink(self, account: Account, provider: str, external_id: str) -> Account:
+        """The reverse of `link`. Raises VersionConflict, and what `Account.unlinked` raises.
+
+        An identity that is not listed changes nothing.
+        """
+        ...
+
+    async def move(
+        self, identity: LinkedIdentity, source: Account, target: Account
+    ) -> tuple[Account, Account]:
+        """Link to `target` what is linked to `source`; answer the next revisions of the two.
+
+        All or nothing, and `linked_at` is the identity's new one. Raises VersionConflict where
+        another revision of either is stored or the identity is not `source`'s, and what
+        `unlinked` and `linked` raise. Where it is the last way into `source`, that account is
+        given up: whoever means it hands it in as `source.erasing(...)`, which is stored with it.
+        """
+        ...
+
+    async def release(self, identity: LinkedIdentity) -> None:
+        """Free an identity whose account is gone; what that lists goes with the tombstone.
+
+        Where it is another account's by now, or nobody's, nothing changes: twice is as once.
         """
         ...
 

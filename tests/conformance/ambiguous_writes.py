@@ -25,8 +25,10 @@ from services.identity.adapters.dynamodb import (
     DynamoSessionStore,
 )
 from services.identity.models import (
+    Account,
     IdempotencyRecord,
     IdentityBan,
+    LinkedIdentity,
     Outcome,
     Redeemed,
     SessionKey,
@@ -38,9 +40,18 @@ from shared import errors
 from shared.aws import Client
 from shared.ids import new_id
 from tests.conformance.accounts import BANNED, account
-from tests.conformance.dynamodb import FEW, TABLES, OnDynamo
+from tests.conformance.dynamodb import FEW, TABLES, DynamoIdentityStoreTests, OnDynamo
 from tests.conformance.idempotency import DAY, FIRST, NOW, SECOND
-from tests.conformance.identities import BOB, find, identity, log_in
+from tests.conformance.identities import (
+    ALICE,
+    BOB,
+    CAROL,
+    ERASURE,
+    find,
+    guest,
+    identity,
+    log_in,
+)
 from tests.conformance.identity_bans import BAN as IDENTITY_BAN
 from tests.conformance.identity_bans import FOR_A_WEEK
 from tests.conformance.identity_bans import find as find_ban
@@ -48,6 +59,7 @@ from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, numbers, 
 from tests.conformance.records_model import RecordStoreMachine
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, MILLISECOND, SESSION, redeem, start
 from tests.support.aws import client, new_tables
+from tests.support.interruptions import Crash, Interruption, When
 from tests.support.lost_replies import Contended, Interrupted, Meanwhile, NeverAnswers, SentTwice
 
 Others = Callable[[DynamoRecordStore], Awaitable[object]]
@@ -100,7 +112,16 @@ class Write(Protocol):
 Condition = Callable[[Record | None], Precondition]
 CONDITIONS = [_blind, _exact, _wide]
 PASSING = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"]
+WRITES = frozenset(("put_item", "update_item", "delete_item", "transact_write_items"))
 OTHERS = [_nothing, _puts, _delete, _delete_and_put, _put_and_delete_and_put]
+
+
+class IdentitiesSentTwice(DynamoIdentityStoreTests):
+    """Subclasses provide the fixture `endpoint`."""
+
+    @pytest.fixture
+    def store(self, dynamodb: Client, prefix: str) -> DynamoIdentityStore:
+        return DynamoIdentityStore(SentTwice(dynamodb), prefix)
 
 
 class AmbiguousWrites(OnDynamo):
@@ -247,6 +268,129 @@ class AmbiguousWrites(OnDynamo):
         with pytest.raises(errors.Unavailable):
             await log_in(DynamoIdentityStore(contended, prefix), identity())
         assert contended.transactions == 1
+
+    async def test_a_link_a_move_and_an_unlink_happen_once(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, accounts = DynamoIdentityStore(twice, prefix), DynamoAccountStore(dynamodb, prefix)
+        alice, bob = await guest(accounts, ALICE), await guest(accounts, BOB)
+        alice = await store.link(alice, identity())
+        assert (alice.revision, alice.identities) == (2, (identity(),))
+        assert await accounts.get(ALICE) == alice
+        alice, bob = await store.move(identity(BOB), alice, bob)
+        assert (alice.revision, alice.identities) == (3, ())
+        assert (bob.revision, bob.identities) == (2, (identity(BOB),))
+        assert [await accounts.get(one) for one in (ALICE, BOB)] == [alice, bob]
+        assert await find(store, identity()) == identity(BOB)
+        bob = await store.unlink(bob, *identity().key)
+        assert (bob.revision, bob.identities) == (3, ())
+        assert await accounts.get(BOB) == bob
+        assert await find(store, identity()) is None
+        assert twice.writes == 3
+
+    async def test_the_change_of_another_is_still_in_the_way_of_a_link_a_move_and_an_unlink(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, accounts = DynamoIdentityStore(twice, prefix), DynamoAccountStore(dynamodb, prefix)
+        alice, bob = await guest(accounts, ALICE), await guest(accounts, BOB)
+        current = await accounts.replace(alice)
+        with pytest.raises(errors.VersionConflict):
+            await store.link(alice, identity())
+        linked = await store.link(current, identity())
+        with pytest.raises(errors.AlreadyLinked):
+            await store.link(bob, identity())
+        current = await accounts.replace(linked)
+        with pytest.raises(errors.VersionConflict):
+            await store.move(identity(BOB), linked, bob)
+        with pytest.raises(errors.VersionConflict):
+            await store.unlink(linked, *identity().key)
+        assert [await accounts.get(one) for one in (ALICE, BOB)] == [current, bob]
+        assert await find(store, identity()) == identity()
+
+    async def test_a_link_that_was_undone_meanwhile_has_happened_and_does_not_come_back(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoIdentityStore(twice, prefix), DynamoIdentityStore(dynamodb, prefix)
+        accounts = DynamoAccountStore(dynamodb, prefix)
+        alice = await guest(accounts, ALICE)
+        linked = replace(alice, identities=(identity(),), revision=2)
+        twice.meanwhile = lambda: other.unlink(linked, *identity().key)
+        assert await store.link(alice, identity()) == linked
+        assert await accounts.get(ALICE) == replace(alice, revision=3)
+        assert await find(store, identity()) is None
+
+    async def test_an_unlinked_identity_that_another_linked_meanwhile_stays_theirs(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoIdentityStore(twice, prefix), DynamoIdentityStore(dynamodb, prefix)
+        accounts = DynamoAccountStore(dynamodb, prefix)
+        alice = await other.link(await guest(accounts, ALICE), identity())
+        twice.meanwhile = lambda: log_in(other, identity(BOB))
+        assert await store.unlink(alice, *identity().key) == replace(
+            alice, identities=(), revision=3
+        )
+        assert await find(store, identity()) == identity(BOB)
+
+    async def test_an_identity_that_was_moved_on_meanwhile_stays_there(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoIdentityStore(twice, prefix), DynamoIdentityStore(dynamodb, prefix)
+        accounts = DynamoAccountStore(dynamodb, prefix)
+        alice, bob, carol = [await guest(accounts, one) for one in (ALICE, BOB, CAROL)]
+        alice = await other.link(alice, identity())
+        joined = replace(bob, identities=(identity(BOB),), revision=2)
+        twice.meanwhile = lambda: other.move(identity(CAROL), joined, carol)
+        left = replace(alice, identities=(), revision=3)
+        assert await store.move(identity(BOB), alice, bob) == (left, joined)
+        assert await find(store, identity()) == identity(CAROL)
+        stored = [await accounts.get(one) for one in (ALICE, BOB, CAROL)]
+        assert [one and one.identities for one in stored] == [(), (), (identity(CAROL),)]
+
+    async def test_a_released_identity_that_was_linked_anew_meanwhile_stays(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoIdentityStore(twice, prefix), DynamoIdentityStore(dynamodb, prefix)
+        await log_in(other, identity())
+        twice.meanwhile = lambda: log_in(other, identity(BOB))
+        await store.release(identity())
+        assert await find(store, identity()) == identity(BOB)
+
+    @pytest.mark.parametrize("when", list(When))
+    async def test_whoever_is_killed_or_hears_nothing_leaves_all_of_a_change_or_nothing(
+        self, dynamodb: Client, prefix: str, when: When
+    ) -> None:
+        accounts, calm = DynamoAccountStore(dynamodb, prefix), DynamoIdentityStore(dynamodb, prefix)
+        alice, bob = await guest(accounts, ALICE), await log_in(calm, identity(BOB, "epic"))
+
+        def cut() -> DynamoIdentityStore:
+            interruption = Interruption(WRITES, 1, when, _lost)
+            return DynamoIdentityStore(interruption.around(dynamodb), prefix)
+
+        async def owner_after(work: Awaitable[object], one: LinkedIdentity) -> str | None:
+            """Whose an identity is: of the accounts that one alone has it on its list."""
+            with contextlib.suppress(Crash, errors.Unavailable):
+                await work
+            found = await find(calm, one)
+            listing = [
+                account.user_id
+                for account in await _both(accounts)
+                if one.key in {each.key for each in account.identities}
+            ]
+            assert listing == ([found.user_id] if found else [])
+            return found.user_id if found else None
+
+        happens = when is not When.BEFORE
+        steam, epic = identity(), identity(provider="epic")
+        assert await owner_after(cut().link(alice, steam), steam) == (ALICE if happens else None)
+        alice, bob = await _both(accounts)
+        given_up = cut().move(epic, bob.erasing(ERASURE), alice)
+        assert await owner_after(given_up, epic) == (ALICE if happens else BOB)
+        alice, bob = await _both(accounts)
+        assert bob.is_gone is happens
+        if happens:
+            assert await owner_after(cut().unlink(alice, *steam.key), steam) is None
+        alice, _ = await _both(accounts)
+        assert alice.identities == ((epic,) if happens else ())
 
     # Idempotency records.
 
@@ -654,6 +798,14 @@ class _BeforeSecond:
             await self._meanwhile()
         answer: Mapping[str, Any] = await self._client.update_item(**parameters)
         return answer
+
+
+def _lost() -> Exception:
+    return TimeoutError()
+
+
+async def _both(accounts: DynamoAccountStore) -> list[Account]:
+    return [one for one in [await accounts.get(each) for each in (ALICE, BOB)] if one]
 
 
 async def _redeem_some(store: DynamoSessionStore, *, first: int, count: int) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import structlog
 from aiohttp import web
+from botocore.exceptions import ClientError
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
@@ -22,7 +23,7 @@ from services.identity.adapters.dynamodb import (
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.identity.models import SessionKey
+from services.identity.models import Account, SessionKey
 from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
 from services.player_data.models import LARGEST_PAGE, LARGEST_VALUE, Precondition, Record, RecordKey
 from shared import errors
@@ -31,7 +32,7 @@ from shared.dynamodb import TableDefinition, create_table
 from shared.ids import new_id
 from tests.conformance.accounts import BANNED, account
 from tests.conformance.dynamodb import TABLES, OnDynamo
-from tests.conformance.identities import BOB, identity, log_in
+from tests.conformance.identities import BOB, CAROL, find, guest, identity, log_in
 from tests.conformance.identity_bans import BAN
 from tests.conformance.records import ALICE, KEY, delete, fill, in_saves, numbers, page, put, walk
 from tests.conformance.sessions import LATER, SESSION, create_all, redeem, start
@@ -111,7 +112,10 @@ class DynamoFaults(OnDynamo):
         async with losing(endpoint, lose) as (unlucky, attempts):
             # Side by side: botocore waits a little before it sends again.
             await asyncio.gather(
-                log_in(DynamoIdentityStore(unlucky, prefix), identity(BOB)),
+                _use_identities(
+                    DynamoIdentityStore(unlucky, prefix),
+                    await guest(DynamoAccountStore(dynamodb, prefix), CAROL),
+                ),
                 _use_account(DynamoAccountStore(unlucky, prefix)),
                 _use_ban(DynamoIdentityBanStore(unlucky, prefix)),
                 _use_session(DynamoSessionStore(unlucky, prefix)),
@@ -119,18 +123,42 @@ class DynamoFaults(OnDynamo):
             )
         # The record: created without a look, then twice read, copied and changed.
         assert Counter(attempts) == {
-            "GetItem": 2 + 1,
+            "GetItem": 2 + 1 + 1,
             "PutItem": 2 + 2 + 4,
             "UpdateItem": 2 + 2 + 4 + 6,
-            "DeleteItem": 2,
+            "DeleteItem": 2 + 2,
             "Query": 1,
             "BatchWriteItem": 2,
-            "TransactWriteItems": 2,
+            "TransactWriteItems": 2 * 4,
         }
         assert await DynamoSessionStore(dynamodb, prefix).get(SESSION.key) is None
         found = await DynamoAccountStore(dynamodb, prefix).get(BANNED.user_id)
         assert found == replace(BANNED, revision=2)
         assert await numbers(DynamoRecordStore(dynamodb, prefix)) == [2, 1]
+
+    async def test_a_write_that_meets_a_transaction_is_tried_again_and_happens_once(
+        self, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, ACCOUNTS)
+        occupied = Occupied(dynamodb, times=4)
+        store = DynamoAccountStore(occupied, prefix)
+        await store.create(account())
+        assert await store.replace(BANNED) == replace(BANNED, revision=2)
+        assert await store.get(BANNED.user_id) == replace(BANNED, revision=2)
+        assert occupied.times == 0
+
+    async def test_a_write_that_meets_transactions_for_too_long_is_bad_weather(
+        self, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, ACCOUNTS)
+        await DynamoAccountStore(dynamodb, prefix).create(account())
+        store = DynamoAccountStore(Occupied(dynamodb, times=5), prefix)
+        with structlog.testing.capture_logs() as logs, pytest.raises(errors.Unavailable):
+            await store.replace(BANNED)
+        assert [(log["operation"], log["code"]) for log in logs] == [
+            ("update_item", "TransactionConflictException")
+        ]
+        assert await store.get(BANNED.user_id) == account()
 
     async def test_a_missing_table_is_bad_weather_and_the_log_names_it(
         self, dynamodb: Client
@@ -345,6 +373,25 @@ class Backfilling:
         return answer
 
 
+class Occupied:
+    """The first `times` updates of an item meet a transaction of another."""
+
+    def __init__(self, client: Client, times: int) -> None:
+        self._client = client
+        self.times = times
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        return getattr(self._client, name)
+
+    async def update_item(self, **parameters: object) -> Mapping[str, Any]:
+        if self.times:
+            self.times -= 1
+            refusal = {"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}
+            raise ClientError(refusal, "UpdateItem")
+        answer: Mapping[str, Any] = await self._client.update_item(**parameters)
+        return answer
+
+
 class Busy:
     """Of a batch only the first `at_once` requests are done; `asked` is how many there were."""
 
@@ -378,6 +425,16 @@ def _without_indexes(definition: TableDefinition) -> TableDefinition:
     }
     del schema["GlobalSecondaryIndexes"]
     return replace(definition, schema=schema)
+
+
+async def _use_identities(store: DynamoIdentityStore, carol: Account) -> None:
+    bob = await log_in(store, identity(BOB))
+    carol = await store.link(carol, identity(provider="epic"))
+    carol, bob = await store.move(identity(provider="epic"), carol, bob)
+    bob = await store.unlink(bob, *identity(provider="epic").key)
+    assert (bob.revision, carol.revision) == (3, 3)
+    await store.release(identity(BOB))
+    assert await find(store, identity()) is None
 
 
 async def _use_account(store: DynamoAccountStore) -> None:

@@ -15,20 +15,26 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from services.identity.accounts import Accounts
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
     IDEMPOTENCY,
     IDENTITIES,
+    IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
     DynamoIdempotencyStore,
+    DynamoIdentityBanStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.identity.models import MOST_REPLAYS, Redeemed, SessionKey
+from services.identity.bans import Bans
+from services.identity.links import Links
+from services.identity.models import MOST_REPLAYS, Account, Redeemed, SessionKey
 from services.identity.ports import (
     AccountStore,
     IdempotencyStore,
+    IdentityBanStore,
     IdentityStore,
     SessionStore,
 )
@@ -36,9 +42,10 @@ from shared import errors
 from shared.ids import new_id
 from tests.conformance import idempotency, sessions
 from tests.conformance.accounts import race_to_replace
-from tests.conformance.identities import race
+from tests.conformance.identities import guest, race, race_to_link
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, SECOND, SESSION, redeem, start
 from tests.support import aws
+from tests.support.clock import ManualClock
 from tests.support.long import LONG
 
 RIVALS = 50
@@ -59,7 +66,15 @@ class Opening:
     accounts: AccountStore
     idempotency: IdempotencyStore
     identities: IdentityStore
+    identity_bans: IdentityBanStore
     sessions: SessionStore
+
+    @property
+    def links(self) -> Links:
+        """As one process of several has them."""
+        clock = ManualClock()
+        accounts = Accounts(self.accounts, clock)
+        return Links(self.identities, accounts, Bans(accounts, self.identity_bans, clock), clock)
 
 
 class Races:
@@ -70,6 +85,30 @@ class Races:
     ) -> None:
         rivals = [opening.identities for opening in _draw(openings, seed)]
         await race(openings[0].identities, openings[0].accounts, *rivals)
+
+    async def test_all_of_many_first_logins_are_answered_the_one_account(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        rivals = [opening.links for opening in _draw(openings, seed)]
+        answers = await asyncio.gather(*(links.account_of("steam", "1") for links in rivals))
+        assert len({account.user_id for account in answers}) == 1
+        assert await openings[0].accounts.get(answers[0].user_id) == answers[0]
+
+    async def test_one_of_many_links_an_identity(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        rivals = [opening.identities for opening in _draw(openings, seed)]
+        await race_to_link(openings[0].accounts, rivals)
+
+    async def test_whoever_links_and_unlinks_at_once_an_account_has_a_way_in(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        await _link_and_unlink(openings, seed)
+
+    async def test_an_identity_that_many_move_and_link_is_ones_alone(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        await _move_and_link(openings, seed)
 
     async def test_one_of_many_claims_is_the_answer_to_all(
         self, openings: Sequence[Opening], seed: int
@@ -118,12 +157,15 @@ class DynamoRaces(Races):
                 await stack.enter_async_context(aws.client("dynamodb", endpoint))
                 for _ in range(OPENINGS)
             ]
-            prefix = await aws.new_tables(clients[0], ACCOUNTS, IDEMPOTENCY, IDENTITIES, SESSIONS)
+            prefix = await aws.new_tables(
+                clients[0], ACCOUNTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS
+            )
             yield [
                 Opening(
                     DynamoAccountStore(client, prefix),
                     DynamoIdempotencyStore(client, prefix),
                     DynamoIdentityStore(client, prefix),
+                    DynamoIdentityBanStore(client, prefix),
                     DynamoSessionStore(client, prefix),
                 )
                 for client in clients
@@ -132,6 +174,54 @@ class DynamoRaces(Races):
 
 def _draw(openings: Sequence[Opening], seed: int) -> list[Opening]:
     return random.Random(seed).choices(openings, k=RIVALS)  # noqa: S311 - decides nothing secret
+
+
+async def _link_and_unlink(openings: Sequence[Opening], seed: int) -> None:
+    """A player of platforms alone, whose devices link and unlink three of them as they like."""
+    order = random.Random(seed)  # noqa: S311 - decides nothing secret
+    player = (await openings[0].links.account_of("steam", "1")).user_id
+
+    async def change() -> object:
+        links, provider = order.choice(openings).links, order.choice(["steam", "epic", "apple"])
+        if order.random() < 0.3:
+            return await links.link(player, provider, "1")
+        return await links.unlink(player, provider)
+
+    answers = await asyncio.gather(*(change() for _ in range(10)), return_exceptions=True)
+    refusals = [one for one in answers if not isinstance(one, Account)]
+    # The last way in; or others came first all the time.
+    assert all(isinstance(one, errors.Conflict | errors.Unavailable) for one in refusals)
+    await _consistent(openings[0], [player], ["steam", "epic", "apple"])
+
+
+async def _move_and_link(openings: Sequence[Opening], seed: int) -> None:
+    """An identity that was one player's, and that several others want at the same time."""
+    order = random.Random(seed)  # noqa: S311 - decides nothing secret
+    owner = await openings[0].links.account_of("steam", "1")
+    await openings[0].links.link(owner.user_id, "epic", "1")
+    guests = await asyncio.gather(*(guest(openings[0].accounts, new_id()) for _ in range(6)))
+    others = [one.user_id for one in guests]
+
+    async def want(player: str) -> object:
+        links = order.choice(openings).links
+        if order.random() < 0.5:
+            return await links.move("steam", "1", player)
+        return await links.link(player, "steam", "1")
+
+    outcomes = await asyncio.gather(*(want(player) for player in others), return_exceptions=True)
+    # It may be moved on, and is never free: whoever links it is refused.
+    refusals = [one for one in outcomes if not isinstance(one, Account)]
+    assert all(isinstance(one, errors.AlreadyLinked | errors.Unavailable) for one in refusals)
+    await _consistent(openings[0], [owner.user_id, *others], ["steam", "epic"])
+
+
+async def _consistent(opening: Opening, players: Sequence[str], providers: Sequence[str]) -> None:
+    """Everybody has a way in, and the lists are what is found."""
+    accounts = [await opening.accounts.get(player) for player in players]
+    assert all(account is not None and account.has_way_in for account in accounts)
+    found = [await opening.identities.find(provider, "1") for provider in providers]
+    listed = [one for account in accounts if account for one in account.identities]
+    assert sorted(listed, key=repr) == sorted((one for one in found if one), key=repr)
 
 
 async def _end_among_refreshes(openings: Sequence[Opening], seed: int) -> None:

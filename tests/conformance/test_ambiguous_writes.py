@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conformance.ambiguous_writes import AmbiguousWrites
+from tests.conformance.ambiguous_writes import AmbiguousWrites, IdentitiesSentTwice
 
 
 @pytest.fixture
@@ -11,4 +11,8 @@ def endpoint(moto: str) -> str:
 
 
 class TestAmbiguousWrites(AmbiguousWrites):
+    pass
+
+
+class TestIdentitiesSentTwice(IdentitiesSentTwice):
     pass

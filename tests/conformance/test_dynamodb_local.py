@@ -5,7 +5,7 @@ import pytest
 from services.player_data.adapters.dynamodb import DynamoRecordStore
 from services.player_data.models import LARGEST_VALUE, RecordKey
 from tests.conformance import dynamodb
-from tests.conformance.ambiguous_writes import AmbiguousWrites
+from tests.conformance.ambiguous_writes import AmbiguousWrites, IdentitiesSentTwice
 from tests.conformance.dynamodb_faults import DynamoFaults
 from tests.conformance.races import DynamoRaces
 from tests.conformance.records import ALICE, put
@@ -48,6 +48,10 @@ class TestDynamoDBLocalRecordStore(dynamodb.DynamoRecordStoreTests):
 
 
 class TestDynamoDBLocalAmbiguousWrites(AmbiguousWrites):
+    pass
+
+
+class TestDynamoDBLocalIdentitiesSentTwice(IdentitiesSentTwice):
     pass
 
 

@@ -9,6 +9,7 @@ from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
     SqliteIdempotencyStore,
+    SqliteIdentityBanStore,
     SqliteIdentityStore,
     SqliteSessionStore,
 )
@@ -28,6 +29,7 @@ class TestSqliteRaces(Races):
                 SqliteAccountStore(database),
                 SqliteIdempotencyStore(database),
                 SqliteIdentityStore(database),
+                SqliteIdentityBanStore(database),
                 SqliteSessionStore(database),
             )
             for database in databases

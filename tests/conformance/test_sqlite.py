@@ -19,9 +19,10 @@ from services.identity.adapters.sqlite import (
     SqliteIdentityStore,
     SqliteSessionStore,
 )
-from services.identity.models import Mark, Outcome, SessionKey
+from services.identity.models import LinkedIdentity, Mark, Outcome, SessionKey
 from services.player_data.adapters.sqlite import MIGRATIONS as PLAYER_DATA
 from services.player_data.adapters.sqlite import SqliteRecordStore
+from shared.clock import to_millis
 from shared.ids import new_id
 from shared.sqlite import Database
 from tests.conformance.accounts import (
@@ -139,6 +140,31 @@ class TestSqliteIdentityStore(IdentityStoreContract):
     @pytest.fixture
     def accounts(self, database: Database) -> SqliteAccountStore:
         return SqliteAccountStore(database)
+
+    async def test_an_account_from_before_there_were_lists_gets_its_identities(
+        self, tmp_path: Path
+    ) -> None:
+        linked = [LinkedIdentity(name, "'1'\"", ALICE, CREATED) for name in ("epic", "steam")]
+
+        def fill(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT INTO accounts (user_id, created_at) VALUES (?, 1000)",
+                [(ALICE,), (new_id(),)],
+            )
+            connection.executemany(
+                "INSERT INTO identities (provider, external_id, user_id, linked_at)"
+                " VALUES (?, ?, ?, ?)",
+                [(*one.key, one.user_id, to_millis(one.linked_at)) for one in linked],
+            )
+
+        async with opened(tmp_path / "old.db", IDENTITY[:21]) as database:
+            await database.write(fill)
+        async with opened(tmp_path / "old.db", IDENTITY) as database:
+            found = await SqliteAccountStore(database).get(ALICE)
+            assert found is not None
+            assert sorted(found.identities, key=lambda one: one.provider) == linked
+            guests = SqliteAccountStore(database).inactive_guests(CREATED)
+            assert [one.identities async for one in guests] == [()]
 
 
 class TestSqliteIdempotencyStore(IdempotencyStoreContract):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.identity.adapters import bans
+from services.identity.adapters import bans, identities
 from services.identity.models import (
     MOST_REPLAYS,
     REFRESH_REUSED,
@@ -31,11 +31,12 @@ from shared.dynamodb import (
     Table,
     TableDefinition,
     binary,
-    create_all,
     every,
     number,
     string,
+    transact,
 )
+from shared.ids import new_operation
 
 _LOOKS = 4
 """At a session: for one caller it goes from current to replayed, to reused, to refused."""
@@ -77,7 +78,7 @@ IDENTITIES = TableDefinition(
         "AttributeDefinitions": [{"AttributeName": "identity", "AttributeType": "S"}],
         "BillingMode": "PAY_PER_REQUEST",
     },
-    operations=("get_item", "put_item"),
+    operations=("get_item", "put_item", "update_item", "delete_item"),
 )
 
 SESSIONS = TableDefinition(
@@ -149,30 +150,11 @@ class DynamoAccountStore:
         return _account(item) if item else None
 
     async def replace(self, account: Account) -> Account:
-        following = replace(account, revision=account.revision + 1)
-        attributes = dict(_account_item(following))
-        key = {"user_id": attributes.pop("user_id")}
-        del attributes["created_at"]
-        # Until it is changed for the first time, an account from before there were revisions has
-        # none: it counts as 1.
-        unchanged = "#revision = :before"
-        if account.revision == 1:
-            unchanged = (
-                f"attribute_exists(#user_id) AND (attribute_not_exists(#revision) OR {unchanged})"
-            )
+        following = _following(account)
         try:
-            applied = await self._table.update(
-                key,
-                assignments=[f"#{name} = :{name}" for name in attributes],
-                remove=", ".join(f"#{name}" for name in _OPTIONAL if name not in attributes),
-                condition=unchanged,
-                values={
-                    **{f":{name}": value for name, value in attributes.items()},
-                    ":before": number(account.revision),
-                },
-            )
+            applied = await self._table.update(**_replacement(following))
         except ConditionFailed:
-            raise errors.VersionConflict("the account has changed meanwhile") from None
+            raise _changed() from None
         # As this change left it: where its reply was lost, others may have followed.
         return replace(following, created_at=_moment(applied.item, "created_at"))
 
@@ -200,6 +182,8 @@ class DynamoAccountStore:
 
 
 class DynamoIdentityStore:
+    """The identity's item and the accounts' change in one transaction, recognised by the latter."""
+
     def __init__(self, client: Client, prefix: str) -> None:
         self._client = client
         self._table = Table(client, prefix, IDENTITIES)
@@ -216,17 +200,111 @@ class DynamoIdentityStore:
             linked_at=_moment(item, "linked_at"),
         )
 
-    async def create_account(self, account: Account, identity: LinkedIdentity) -> None:
-        linked = {
-            **_identity_key(identity.provider, identity.external_id),
-            "user_id": string(identity.user_id),
+    async def create_account(self, account: Account, identity: LinkedIdentity) -> Account:
+        created = account.linked(identity)
+        operation = binary(new_operation())
+        item = {
+            **_identity_key(*identity.key),
+            "user_id": string(account.user_id),
             "linked_at": number(to_millis(identity.linked_at)),
         }
-        new = [(self._table, linked), (self._accounts, _account_item(account))]
+        puts = [
+            ("Put", self._table.creation(item, operation)),
+            ("Put", self._accounts.creation(_account_item(created), operation)),
+        ]
         try:
-            await create_all(self._client, new)
+            await transact(self._client, operation, puts)
         except ConditionFailed:
             raise errors.AlreadyExists("the identity is linked or the id taken") from None
+        return created
+
+    async def link(self, account: Account, identity: LinkedIdentity) -> Account:
+        following = _following(account.linked(identity))
+        if following.identities == account.identities:
+            return await self._unchanged(account)
+        operation = binary(new_operation())
+        free = "attribute_not_exists(#identity) OR #user_id = :user_id"
+        writes = [
+            ("Update", self._belonging(identity, account.user_id, operation, condition=free)),
+            ("Update", self._accounts.change(operation=operation, **_replacement(following))),
+        ]
+        try:
+            await transact(self._client, operation, writes)
+        except ConditionFailed as failed:
+            if failed.item and "identity" in failed.item:
+                raise errors.AlreadyLinked(owner=failed.item["user_id"]["S"]) from None
+            raise _changed() from None
+        return following
+
+    async def unlink(self, account: Account, provider: str, external_id: str) -> Account:
+        following = _following(account.unlinked(provider, external_id))
+        if following.identities == account.identities:
+            return await self._unchanged(account)
+        operation = binary(new_operation())
+        key, is_mine = _identity_key(provider, external_id), _owned_by(account.user_id)
+        writes = [
+            ("Delete", self._table.deletion(key, **is_mine)),
+            ("Update", self._accounts.change(operation=operation, **_replacement(following))),
+        ]
+        try:
+            await transact(self._client, operation, writes)
+        except ConditionFailed:
+            raise _changed() from None
+        return following
+
+    async def move(
+        self, identity: LinkedIdentity, source: Account, target: Account
+    ) -> tuple[Account, Account]:
+        left = _following(source.unlinked(*identity.key))
+        joined = _following(target.linked(identity))
+        operation = binary(new_operation())
+        writes = [
+            (
+                "Update",
+                self._belonging(identity, target.user_id, operation, **_owned_by(source.user_id)),
+            ),
+            ("Update", self._accounts.change(operation=operation, **_replacement(left))),
+            ("Update", self._accounts.change(operation=operation, **_replacement(joined))),
+        ]
+        try:
+            await transact(self._client, operation, writes)
+        except ConditionFailed:
+            raise _changed() from None
+        return left, joined
+
+    async def release(self, identity: LinkedIdentity) -> None:
+        key = _identity_key(*identity.key)
+        await self._table.delete_where(key, **_owned_by(identity.user_id))
+
+    def _belonging(
+        self,
+        identity: LinkedIdentity,
+        user_id: str,
+        operation: Mapping[str, Any],
+        *,
+        condition: str,
+        values: Item | None = None,
+    ) -> Mapping[str, Any]:
+        """The change after which an identity is an account's."""
+        return self._table.change(
+            _identity_key(*identity.key),
+            operation,
+            assignments=["#user_id = :user_id", "#linked_at = :linked_at"],
+            condition=condition,
+            values={
+                **(values or {}),
+                ":user_id": string(user_id),
+                ":linked_at": number(to_millis(identity.linked_at)),
+            },
+        )
+
+    async def _unchanged(self, account: Account) -> Account:
+        """The account as it is stored. Raises VersionConflict where that is another revision."""
+        item = await self._accounts.get({"user_id": string(account.user_id)})
+        stored = _account(item) if item else None
+        if stored is None or stored.revision != account.revision:
+            raise _changed()
+        return stored
 
 
 class DynamoSessionStore:
@@ -402,6 +480,7 @@ class DynamoIdempotencyStore:
 
 
 _OPTIONAL = (
+    "identities",
     "guest_secret_digest",
     "erasing_since",
     "tokens_expire_at",
@@ -420,6 +499,8 @@ def _account_item(account: Account) -> Item:
         "bans": string(bans.render(account.bans)),
         "revision": number(account.revision),
     }
+    if account.identities:
+        item["identities"] = string(identities.render(account.identities))
     if account.guest_secret_digest is not None:
         item["guest_secret_digest"] = binary(account.guest_secret_digest)
     if account.erasure is not None:
@@ -434,8 +515,46 @@ def _account_item(account: Account) -> Item:
     return item
 
 
+def _following(account: Account) -> Account:
+    return replace(account, revision=account.revision + 1)
+
+
+def _replacement(following: Account) -> dict[str, Any]:
+    """The change that puts an account in place of the revision before it."""
+    before = following.revision - 1
+    attributes = dict(_account_item(following))
+    key = {"user_id": attributes.pop("user_id")}
+    del attributes["created_at"]
+    # Until it is changed for the first time, an account from before there were revisions has
+    # none: it counts as 1.
+    unchanged = "#revision = :before"
+    if before == 1:
+        unchanged = (
+            f"attribute_exists(#user_id) AND (attribute_not_exists(#revision) OR {unchanged})"
+        )
+    return {
+        "key": key,
+        "assignments": [f"#{name} = :{name}" for name in attributes],
+        "remove": ", ".join(f"#{name}" for name in _OPTIONAL if name not in attributes),
+        "condition": unchanged,
+        "values": {
+            **{f":{name}": value for name, value in attributes.items()},
+            ":before": number(before),
+        },
+    }
+
+
+def _changed() -> errors.VersionConflict:
+    return errors.VersionConflict("the account has changed meanwhile")
+
+
+def _owned_by(user_id: str) -> dict[str, Any]:
+    """The condition that an identity is an account's."""
+    return {"condition": "#user_id = :owner", "values": {":owner": string(user_id)}}
+
+
 def _account(item: Item) -> Account:
-    """Also one from before it was seen, banned or erased."""
+    """Also one from before it was seen, linked, banned or erased."""
     created_at = _moment(item, "created_at")
     erasing = "erasing_since" in item
     return Account(
@@ -443,6 +562,11 @@ def _account(item: Item) -> Account:
         created_at=created_at,
         guest_secret_digest=item.get("guest_secret_digest", {}).get("B"),
         seen_at=_moment(item, "seen_at") if "seen_at" in item else created_at,
+        identities=(
+            identities.read(item["identities"]["S"], item["user_id"]["S"])
+            if "identities" in item
+            else ()
+        ),
         bans=bans.read(item["bans"]["S"]) if "bans" in item else (),
         erasure=(
             Erasure(_moment(item, "erasing_since"), _moment(item, "tokens_expire_at"))

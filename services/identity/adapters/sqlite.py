@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.identity.adapters import bans
+from services.identity.adapters import bans, identities
 from services.identity.models import (
     REFRESH_REUSED,
     Account,
@@ -91,13 +91,23 @@ MIGRATIONS = (
         PRIMARY KEY (provider, external_id)
     ) STRICT, WITHOUT ROWID
     """,
+    "ALTER TABLE accounts ADD COLUMN identities TEXT NOT NULL DEFAULT '[]'",
+    """
+    UPDATE accounts SET identities = (
+        SELECT json_group_array(json_object(
+            'provider', provider, 'external_id', external_id, 'linked_at', linked_at
+        ))
+        FROM identities WHERE identities.user_id = accounts.user_id
+    )
+    WHERE user_id IN (SELECT user_id FROM identities)
+    """,
 )
 
 _PAGE = 200
 _BEFORE_ALL = -(2**63)
 
 _ACCOUNT = """user_id, created_at, guest_secret_digest, seen_at, bans, erasing_since,
-    tokens_expire_at, erased_at, revision"""
+    tokens_expire_at, erased_at, revision, identities"""
 
 _SESSION = """user_id, session_id, device, counter, created_at, refreshed_at,
     idle_expires_at, absolute_expires_at, replays, ended_at, ended_reason"""
@@ -127,27 +137,7 @@ class SqliteAccountStore:
         return await self._database.read(select)
 
     async def replace(self, account: Account) -> Account:
-        following = replace(account, revision=account.revision + 1)
-
-        def update(connection: sqlite3.Connection) -> Account | None:
-            row = connection.execute(
-                """
-                UPDATE accounts
-                SET guest_secret_digest = :guest_secret_digest, seen_at = :seen_at, bans = :bans,
-                    erasing_since = :erasing_since, tokens_expire_at = :tokens_expire_at,
-                    erased_at = :erased_at, revision = :revision,
-                    mark = :mark, marked_at = :marked_at
-                WHERE user_id = :user_id AND revision = :revision - 1
-                RETURNING created_at
-                """,
-                _account_columns(following),
-            ).fetchone()
-            return replace(following, created_at=from_millis(row[0])) if row else None
-
-        stored = await self._database.write(update)
-        if stored is None:
-            raise errors.VersionConflict("the account has changed meanwhile")
-        return stored
+        return await self._database.write(lambda connection: _replace_account(connection, account))
 
     async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
         return await self._accounts(
@@ -198,36 +188,80 @@ class SqliteIdentityStore:
 
     async def find(self, provider: str, external_id: str) -> LinkedIdentity | None:
         def select(connection: sqlite3.Connection) -> LinkedIdentity | None:
-            row = connection.execute(
-                "SELECT user_id, linked_at FROM identities WHERE provider = ? AND external_id = ?",
-                (provider, external_id),
-            ).fetchone()
-            if row is None:
-                return None
-            return LinkedIdentity(provider, external_id, row[0], from_millis(row[1]))
+            return _find_identity(connection, provider, external_id)
 
         return await self._database.read(select)
 
-    async def create_account(self, account: Account, identity: LinkedIdentity) -> None:
-        row = (
-            identity.provider,
-            identity.external_id,
-            identity.user_id,
-            to_millis(identity.linked_at),
-        )
+    async def create_account(self, account: Account, identity: LinkedIdentity) -> Account:
+        created = account.linked(identity)
 
         def insert(connection: sqlite3.Connection) -> None:
             try:
-                _insert_account(connection, account)
+                _insert_account(connection, created)
                 connection.execute(
                     "INSERT INTO identities (provider, external_id, user_id, linked_at)"
                     " VALUES (?, ?, ?, ?)",
-                    row,
+                    (*identity.key, account.user_id, to_millis(identity.linked_at)),
                 )
             except sqlite3.IntegrityError:
                 raise errors.AlreadyExists("the identity is linked or the id taken") from None
 
         await self._database.write(insert)
+        return created
+
+    async def link(self, account: Account, identity: LinkedIdentity) -> Account:
+        changed = account.linked(identity)
+
+        def link(connection: sqlite3.Connection) -> Account:
+            if changed == account:
+                return _unchanged(connection, account)
+            found = _find_identity(connection, *identity.key)
+            if found is not None and found.user_id != account.user_id:
+                raise errors.AlreadyLinked(owner=found.user_id)
+            connection.execute(
+                "INSERT OR REPLACE INTO identities (provider, external_id, user_id, linked_at)"
+                " VALUES (?, ?, ?, ?)",
+                (*identity.key, account.user_id, to_millis(identity.linked_at)),
+            )
+            return _replace_account(connection, changed)
+
+        return await self._database.write(link)
+
+    async def unlink(self, account: Account, provider: str, external_id: str) -> Account:
+        changed = account.unlinked(provider, external_id)
+
+        def unlink(connection: sqlite3.Connection) -> Account:
+            if changed == account:
+                return _unchanged(connection, account)
+            stored = _replace_account(connection, changed)
+            if not _delete_identity(connection, provider, external_id, account.user_id):
+                raise errors.VersionConflict("the identity is not the account's")
+            return stored
+
+        return await self._database.write(unlink)
+
+    async def move(
+        self, identity: LinkedIdentity, source: Account, target: Account
+    ) -> tuple[Account, Account]:
+        left, joined = source.unlinked(*identity.key), target.linked(identity)
+
+        def move(connection: sqlite3.Connection) -> tuple[Account, Account]:
+            moved = connection.execute(
+                "UPDATE identities SET user_id = ?, linked_at = ?"
+                " WHERE provider = ? AND external_id = ? AND user_id = ?",
+                (target.user_id, to_millis(identity.linked_at), *identity.key, source.user_id),
+            ).rowcount
+            if not moved:
+                raise errors.VersionConflict("the identity is not the account's")
+            return _replace_account(connection, left), _replace_account(connection, joined)
+
+        return await self._database.write(move)
+
+    async def release(self, identity: LinkedIdentity) -> None:
+        def release(connection: sqlite3.Connection) -> None:
+            _delete_identity(connection, *identity.key, identity.user_id)
+
+        await self._database.write(release)
 
 
 class SqliteSessionStore:
@@ -428,6 +462,37 @@ def _insert_account(connection: sqlite3.Connection, account: Account) -> None:
     )
 
 
+def _replace_account(connection: sqlite3.Connection, account: Account) -> Account:
+    """As `AccountStore.replace`."""
+    following = replace(account, revision=account.revision + 1)
+    row = connection.execute(
+        """
+        UPDATE accounts
+        SET guest_secret_digest = :guest_secret_digest, seen_at = :seen_at, bans = :bans,
+            identities = :identities, erasing_since = :erasing_since,
+            tokens_expire_at = :tokens_expire_at, erased_at = :erased_at, revision = :revision,
+            mark = :mark, marked_at = :marked_at
+        WHERE user_id = :user_id AND revision = :revision - 1
+        RETURNING created_at
+        """,
+        _account_columns(following),
+    ).fetchone()
+    if row is None:
+        raise errors.VersionConflict("the account has changed meanwhile")
+    return replace(following, created_at=from_millis(row[0]))
+
+
+def _unchanged(connection: sqlite3.Connection, account: Account) -> Account:
+    """The account as it is stored. Raises VersionConflict where that is another revision."""
+    row = connection.execute(
+        f"SELECT {_ACCOUNT} FROM accounts WHERE user_id = ? AND revision = ?",  # noqa: S608 - a constant
+        (account.user_id, account.revision),
+    ).fetchone()
+    if row is None:
+        raise errors.VersionConflict("the account has changed meanwhile")
+    return _account(row)
+
+
 def _account_columns(account: Account) -> dict[str, Any]:
     erasure, marked = account.erasure, account.marked
     return {
@@ -440,19 +505,21 @@ def _account_columns(account: Account) -> dict[str, Any]:
         "tokens_expire_at": to_millis(erasure.tokens_expire_at) if erasure else None,
         "erased_at": None if account.erased_at is None else to_millis(account.erased_at),
         "revision": account.revision,
+        "identities": identities.render(account.identities),
         "mark": marked[0].value if marked else None,
         "marked_at": to_millis(marked[1]) if marked else None,
     }
 
 
 def _account(
-    row: tuple[str, int, bytes | None, int, str, int | None, int | None, int | None, int],
+    row: tuple[str, int, bytes | None, int, str, int | None, int | None, int | None, int, str],
 ) -> Account:
     return Account(
         user_id=row[0],
         created_at=from_millis(row[1]),
         guest_secret_digest=row[2],
         seen_at=from_millis(row[3]),
+        identities=identities.read(row[9], row[0]),
         bans=bans.read(row[4]),
         erasure=(
             None
@@ -461,6 +528,28 @@ def _account(
         ),
         erased_at=None if row[7] is None else from_millis(row[7]),
         revision=row[8],
+    )
+
+
+def _find_identity(
+    connection: sqlite3.Connection, provider: str, external_id: str
+) -> LinkedIdentity | None:
+    row = connection.execute(
+        "SELECT user_id, linked_at FROM identities WHERE provider = ? AND external_id = ?",
+        (provider, external_id),
+    ).fetchone()
+    return LinkedIdentity(provider, external_id, row[0], from_millis(row[1])) if row else None
+
+
+def _delete_identity(
+    connection: sqlite3.Connection, provider: str, external_id: str, user_id: str
+) -> bool:
+    """Whether it was this account's."""
+    return bool(
+        connection.execute(
+            "DELETE FROM identities WHERE provider = ? AND external_id = ? AND user_id = ?",
+            (provider, external_id, user_id),
+        ).rowcount
     )
 
 

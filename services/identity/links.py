@@ -1,0 +1,154 @@
+"""Which account an external identity belongs to: to at most one, whatever happens at once.
+
+The callers have had the identity confirmed by its platform.
+"""
+
+from datetime import datetime
+
+from services.identity.accounts import Accounts
+from services.identity.bans import Bans
+from services.identity.models import Account, Erasure, LinkedIdentity
+from services.identity.ports import IdentityStore
+from shared import errors
+from shared.clock import Clock
+from shared.ids import new_id
+
+_ATTEMPTS = 8
+
+
+class Links:
+    """Every method raises Unavailable."""
+
+    def __init__(self, store: IdentityStore, accounts: Accounts, bans: Bans, clock: Clock) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._bans = bans
+        self._clock = clock
+
+    async def account_of(self, provider: str, external_id: str) -> Account:
+        """The account of an identity, created with its first login. Raises Banned.
+
+        Of many first logins at once all are answered the same account.
+        """
+        for _ in range(_ATTEMPTS):
+            owner = await self._owner(provider, external_id)
+            if owner is not None:
+                return owner
+            now = self._clock.now()
+            new = Account(new_id(), created_at=now, guest_secret_digest=None, seen_at=now)
+            identity = LinkedIdentity(provider, external_id, new.user_id, linked_at=now)
+            try:
+                return await self._store.create_account(new, identity)
+            except errors.AlreadyExists:  # another login was faster: it is that one's
+                continue
+        raise _restless()
+
+    async def link(self, user_id: str, provider: str, external_id: str) -> Account:
+        """Give a player one more way in; one that is theirs already changes nothing.
+
+        Raises AlreadyLinked where it is another account's, Banned, NotFound, and Conflict as
+        `Account.linked`.
+        """
+        for _ in range(_ATTEMPTS):
+            owner = await self._owner(provider, external_id)
+            if owner is not None and owner.user_id != user_id:
+                raise errors.AlreadyLinked(owner=owner.user_id)
+            account = await self._get(user_id)
+            identity = LinkedIdentity(provider, external_id, user_id, self._clock.now())
+            try:
+                return await self._store.link(account, identity)
+            except errors.VersionConflict:
+                continue
+        raise _restless()
+
+    async def unlink(self, user_id: str, provider: str) -> Account:
+        """Where nothing of the provider is linked nothing changes.
+
+        Raises NotFound, Conflict for the last way in, and Banned: who is banned keeps what the
+        ban holds on to.
+        """
+        for _ in range(_ATTEMPTS):
+            account = await self._get(user_id)
+            _admit(account, self._clock.now())
+            identity = next((one for one in account.identities if one.provider == provider), None)
+            if identity is None:
+                return account
+            try:
+                return await self._store.unlink(account, *identity.key)
+            except errors.VersionConflict:
+                continue
+        raise _restless()
+
+    async def move(
+        self, provider: str, external_id: str, target: str, *, erasure: Erasure | None = None
+    ) -> Account:
+        """Link to the account `target` what is another's; answer it. For who is in both.
+
+        `erasure` is what becomes of the other account where this was the last way in; without one
+        that raises Conflict. So does an identity that is nobody's. Raises NotFound, Banned where
+        either player or the identity is, and Conflict as `Account.linked`.
+        """
+        for _ in range(_ATTEMPTS):
+            owner = await self._owner(provider, external_id)
+            account = await self._get(target)
+            if owner is None:
+                raise errors.Conflict("the identity is not linked")
+            if owner.user_id == target:
+                return account
+            now = self._clock.now()
+            _admit(owner, now)
+            _admit(account, now)
+            is_last = owner.guest_secret_digest is None and len(owner.identities) == 1
+            source = owner.erasing(erasure) if is_last and erasure else owner
+            identity = LinkedIdentity(provider, external_id, target, linked_at=now)
+            try:
+                _, moved = await self._store.move(identity, source, account)
+            except errors.VersionConflict:
+                continue
+            return moved
+        raise _restless()
+
+    async def release(self, account: Account) -> None:
+        """Free the identities of an account that is gone. Repeating it is safe.
+
+        Those of a player who is banned are banned before, so that nobody evades a ban by being
+        erased. What was freed once is not looked at again: it may be somebody's new beginning.
+        """
+        for identity in account.identities:
+            found = await self._store.find(*identity.key)
+            if found is not None and found.user_id == account.user_id:
+                await self._release(found, account)
+
+    async def _owner(self, provider: str, external_id: str) -> Account | None:
+        """Whose it is; nobody's if it was that of an account which is gone. Raises Banned."""
+        for _ in range(_ATTEMPTS):
+            found = await self._store.find(provider, external_id)
+            owner = await self._accounts.find(found.user_id) if found else None
+            if found is None or (owner is not None and not owner.is_gone):
+                # After the look: where a banned player's identity was freed, its ban came before.
+                await self._bans.admit_identity(provider, external_id)
+                return owner
+            await self._release(found, owner)
+        raise _restless()
+
+    async def _release(self, identity: LinkedIdentity, account: Account | None) -> None:
+        ban = account.ban(self._clock.now()) if account else None
+        if ban is not None:
+            await self._bans.carry_over(*identity.key, ban)
+        await self._store.release(identity)
+
+    async def _get(self, user_id: str) -> Account:
+        account = await self._accounts.get(user_id)
+        if account is None:
+            raise errors.NotFound("there is no such account")
+        return account
+
+
+def _admit(account: Account, now: datetime) -> None:
+    ban = account.ban(now)
+    if ban is not None:
+        raise errors.Banned(ban.reason, until=ban.until)
+
+
+def _restless() -> errors.Unavailable:
+    return errors.Unavailable("the account or the identity is being changed all the time")
