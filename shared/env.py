@@ -41,6 +41,11 @@ class Env:
     def text(self, name: str, default: str) -> str:
         return self._environ.get(self.prefix + name, "").strip() or default
 
+    def texts(self, name: str, default: str = "") -> tuple[str, ...]:
+        """What is between the commas, in order and each once; empty parts count as missing."""
+        parts = (part.strip() for part in self.text(name, default).split(","))
+        return tuple(dict.fromkeys(part for part in parts if part))
+
     def required(self, name: str) -> str:
         value = self.text(name, "")
         if not value:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey
 from joserfc.util import int_to_base64
 
-from shared.auth.jwk_set import LARGEST_DOCUMENT, InvalidJwkSet, is_key_id, parse_jwk_set
+from shared.auth.jwk_set import LARGEST_DOCUMENT, OURS, InvalidJwkSet, parse_jwk_set
 from tests.support.issuer import ec_key, rsa_key
 
 Entry = dict[str, Any]
@@ -230,7 +230,7 @@ def test_a_document_of_the_largest_size_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "a b", "a/b", "a" * 129, "é", "a\n", None, 7, b"a", ["a"]])
 def test_what_has_another_form_is_no_key_id(text: object) -> None:
-    assert not is_key_id(text)
+    assert not OURS.is_key_id(text)
 
 
 @given(
