@@ -54,7 +54,7 @@ OURS = Conventions(
     needs_algorithm=True,
     header=frozenset(("alg", "kid", "typ")),
 )
-FOREIGN = Conventions(
+THEIRS = Conventions(
     # Base64 with its own alphabet, as Cognito has it, too.
     key_ids=re.compile(r"[A-Za-z0-9_.~=@+/:-]{1,256}"),
     needs_algorithm=False,

@@ -9,7 +9,7 @@ import aiohttp
 
 from services.identity.providers.breaker import CircuitBreaker
 from services.identity.providers.http import TIMEOUT, Pause, ProviderHttp
-from shared.auth.jwk_set import FOREIGN, LARGEST_DOCUMENT
+from shared.auth.jwk_set import LARGEST_DOCUMENT, THEIRS
 from shared.auth.jwks_client import JwksClient
 from shared.background import repeating
 from shared.clock import Clock
@@ -49,7 +49,7 @@ class Connections:
             shortest_ttl=_SHORTEST_TTL,
             cool_down=_COOL_DOWN,
             hard_limit=_HARD_LIMIT,
-            conventions=FOREIGN,
+            conventions=THEIRS,
         )
         self._keys.append(keys)
         return keys

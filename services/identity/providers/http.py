@@ -117,8 +117,11 @@ class ProviderHttp:
                         return unavailable("too_large")
         except TimeoutError:
             return _transient("timeout")
-        except (aiohttp.ClientError, OSError, ValueError):
+        except (aiohttp.ClientConnectorError, aiohttp.ClientPayloadError):
             return _transient("connection")
+        except (aiohttp.ClientError, OSError, ValueError):
+            # Where a connection breaks before the answer begins, aiohttp has asked twice already.
+            return unavailable("connection")
         return _parse(response.status, bytes(body))
 
 

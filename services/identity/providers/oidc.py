@@ -17,7 +17,7 @@ from services.identity.providers.replays import Replays
 from services.identity.providers.shape import Platform, Refused, part
 from shared import errors, strict_json
 from shared.auth import jws
-from shared.auth.jwk_set import FOREIGN
+from shared.auth.jwk_set import THEIRS
 from shared.auth.verifier import LEEWAY
 from shared.clock import Clock, to_millis
 from shared.strict_json import JsonValue
@@ -104,7 +104,7 @@ class OidcPlatform:
     async def _claims(self, token: str) -> Claims:
         settings = self._settings
         try:
-            signed = await jws.verify(token, self._keys, settings.algorithms, FOREIGN)
+            signed = await jws.verify(token, self._keys, settings.algorithms, THEIRS)
         except jws.InvalidJws as invalid:
             reason = str(invalid)
         else:
@@ -207,8 +207,7 @@ def _audiences(claims: Claims) -> list[str]:
 def _moment(claims: Claims, name: str) -> float:
     """A NumericDate, which need not be whole (RFC 7519 section 2)."""
     value = claims.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < 2**40:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
         raise _invalid(name)
     return value
 

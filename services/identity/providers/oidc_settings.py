@@ -124,10 +124,8 @@ def _required(env: Env, name: str) -> tuple[str, ...]:
 
 
 def _jwks_url(env: Env, name: str, default: str) -> str:
-    if not default and not env.required(name):
-        return default
-    url = env.url(name, default)
-    if not is_tamper_proof(url):
+    url = env.url(name, default) if default or env.required(name) else ""
+    if url and not is_tamper_proof(url):
         env.fault(name, "must be https, or http to this machine")
     # As it was given: a slash at its end is a part of Facebook's.
     return env.text(name, default)
