@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.util import urlsafe_b64decode
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from services.identity.models import ExternalIdentity
@@ -18,7 +19,7 @@ from services.identity.providers.settings import open_providers
 from shared import errors
 from shared.clock import to_seconds
 from shared.env import SettingsError
-from tests.providers.conftest import Open, read
+from tests.providers.conftest import Open
 from tests.support.clock import ManualClock
 from tests.support.fakes.oidc import (
     AUDIENCE,
@@ -30,6 +31,7 @@ from tests.support.fakes.oidc import (
     OidcFake,
 )
 from tests.support.issuer import ec_key
+from tests.support.platforms import read
 from tests.support.tokens import encode, seal
 
 HOUR = 3600
@@ -637,6 +639,22 @@ async def test_keys_that_are_not_answered_are_unavailable_and_never_a_401(
 ) -> None:
     fake.status = status
     assert await code(acme, fake.id_token()) == "provider_unavailable"
+
+
+async def test_fetches_of_keys_are_counted_for_each_issuer(
+    acme: IdentityProvider, fake: OidcFake, clock: ManualClock
+) -> None:
+    def count(outcome: str) -> float:
+        labels = {"provider": "oidc_acme", "outcome": outcome}
+        return REGISTRY.get_sample_value("playmesh_provider_calls_total", labels) or 0.0
+
+    before = count("keys"), count("keys_failed")
+    fake.status = 503
+    await code(acme, fake.id_token())
+    clock.advance(60)
+    fake.status = 200
+    await login(acme, fake.id_token())
+    assert (count("keys"), count("keys_failed")) == (before[0] + 1, before[1] + 1)
 
 
 async def test_a_redirect_to_other_keys_is_not_followed(

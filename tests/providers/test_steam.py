@@ -13,9 +13,10 @@ from services.identity.models import ExternalIdentity
 from services.identity.ports import IdentityProvider
 from shared import errors
 from shared.env import SettingsError
-from tests.providers.conftest import Open, read
+from tests.providers.conftest import Open
 from tests.support.clock import ManualClock
 from tests.support.fakes.steam import IDENTITY, LENDER, PLAYER, SteamFake, ticket
+from tests.support.platforms import read
 
 KEY = "CANARY0123456789ABCDEF0123456789"
 HALF_AN_HOUR = 1800

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from services.identity.providers.breaker import CircuitBreaker
-from services.identity.providers.http import TIMEOUT, Pause, ProviderHttp
+from services.identity.providers.http import CALLS, TIMEOUT, Pause, ProviderHttp
+from shared import errors
 from shared.auth.jwk_set import LARGEST_DOCUMENT, THEIRS
 from shared.auth.jwks_client import JwksClient
 from shared.background import repeating
@@ -36,11 +37,17 @@ class Connections:
         breaker = CircuitBreaker(name, self.clock)
         return ProviderHttp(self._session, name, base_url, breaker, pause=self._pause)
 
-    def keys(self, jwks_url: str) -> JwksClient:
+    def keys(self, name: str, jwks_url: str) -> JwksClient:
         """Its back-off is its breaker: a set that is known is used, whatever the platform does."""
 
         async def fetch_set() -> Document:
-            return await fetch(self._session, jwks_url, largest=LARGEST_DOCUMENT)
+            try:
+                document = await fetch(self._session, jwks_url, largest=LARGEST_DOCUMENT)
+            except errors.Unavailable:
+                CALLS.labels(name, "keys_failed").inc()
+                raise
+            CALLS.labels(name, "keys").inc()
+            return document
 
         keys = JwksClient(
             fetch_set,

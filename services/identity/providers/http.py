@@ -25,7 +25,7 @@ _PAUSE = 0.35
 _JITTER = 0.4  # so from 0.21 to 0.49 s
 _LONGEST_PAUSE = 2
 
-_CALLS = Counter("playmesh_provider_calls", "Calls to platforms.", ("provider", "outcome"))
+CALLS = Counter("playmesh_provider_calls", "Calls to platforms.", ("provider", "outcome"))
 
 Pause = Callable[[float], Awaitable[None]]
 
@@ -95,7 +95,7 @@ class ProviderHttp:
     ) -> Answer:
         outcome = await self._exchange(path, params, headers)
         label = "answered" if isinstance(outcome, Answer) else outcome.reason
-        _CALLS.labels(self._name, label).inc()
+        CALLS.labels(self._name, label).inc()
         if isinstance(outcome, Refused):
             raise outcome
         return outcome

@@ -69,7 +69,7 @@ class OidcSettings:
     """Claims that are handed on."""
 
     def open(self, connections: Connections) -> Platform:
-        return OidcPlatform(self, connections.keys(self.jwks_url), connections.clock)
+        return OidcPlatform(self, connections.keys(self.name, self.jwks_url), connections.clock)
 
 
 Claims = Mapping[str, JsonValue]
