@@ -43,8 +43,11 @@ class Env:
 
     def texts(self, name: str, default: str = "") -> tuple[str, ...]:
         """What is between the commas, in order and each once; empty parts count as missing."""
-        parts = (part.strip() for part in self.text(name, default).split(","))
-        return tuple(dict.fromkeys(part for part in parts if part))
+        for text in (self.text(name, ""), default):
+            parts = [part.strip() for part in text.split(",")]
+            if any(parts):
+                return tuple(dict.fromkeys(part for part in parts if part))
+        return ()
 
     def required(self, name: str) -> str:
         value = self.text(name, "")

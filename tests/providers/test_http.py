@@ -97,11 +97,12 @@ async def test_between_two_calls_there_is_a_short_pause(
     assert [0.2 <= pause <= 0.5 for pause in pauses] == [True]
 
 
+@pytest.mark.parametrize(("scenario", "seconds"), [("http429at1", 1), ("http429soon", 2)])
 async def test_a_short_wait_that_is_asked_for_is_kept(
-    http: ProviderHttp, pauses: list[float]
+    http: ProviderHttp, pauses: list[float], scenario: str, seconds: int
 ) -> None:
-    await refusal(get(http, "http429soon"))
-    assert pauses == [2]
+    await refusal(get(http, scenario))
+    assert pauses == [seconds]
 
 
 async def test_a_long_wait_is_the_client_s(http: ProviderHttp, fake: SteamFake) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import aiohttp
+from aiohttp import hdrs
 from prometheus_client import Counter
 
 from services.identity.providers.breaker import CircuitBreaker
@@ -39,7 +40,11 @@ class Answer:
 
 
 class _Transient(Refused):
-    """May be gone a moment later."""
+    """May be gone a moment later. `wait` is in seconds; 0 where the platform does not say."""
+
+    def __init__(self, reason: str, *, wait: int = 0) -> None:
+        super().__init__(errors.ProviderUnavailable(retry_after=max(1, wait)), reason)
+        self.wait = wait
 
 
 class ProviderHttp:
@@ -84,7 +89,7 @@ class ProviderHttp:
                 return answer
             pause = 0
         except _Transient as trouble:
-            pause = _asked_to_wait(trouble)
+            pause = trouble.wait
             if pause > _LONGEST_PAUSE:
                 raise
         await self._pause(pause or _PAUSE * jitter(_JITTER))
@@ -116,9 +121,9 @@ class ProviderHttp:
                     if len(body) > _LARGEST:
                         return unavailable("too_large")
         except TimeoutError:
-            return _transient("timeout")
+            return _Transient("timeout")
         except (aiohttp.ClientConnectorError, aiohttp.ClientPayloadError):
-            return _transient("connection")
+            return _Transient("connection")
         except (aiohttp.ClientError, OSError, ValueError):
             # Where a connection breaks before the answer begins, aiohttp has asked twice already.
             return unavailable("connection")
@@ -134,20 +139,11 @@ def _parse(status: int, body: bytes) -> Answer | Refused:
 
 
 def _trouble(response: aiohttp.ClientResponse) -> Refused | None:
-    if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return _transient("http_429", retry_after(response.headers))
-    if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _transient("http_5xx", retry_after(response.headers))
-    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+    status, headers = response.status, response.headers
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        reason = "http_429" if status == HTTPStatus.TOO_MANY_REQUESTS else "http_5xx"
+        wait = retry_after(headers) if hdrs.RETRY_AFTER in headers else 0
+        return _Transient(reason, wait=wait)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return unavailable("redirect")
     return None
-
-
-def _transient(reason: str, retry_after: int = 1) -> _Transient:
-    return _Transient(errors.ProviderUnavailable(retry_after=retry_after), reason)
-
-
-def _asked_to_wait(trouble: Refused) -> int:
-    """Seconds; 0 where the platform did not ask."""
-    wait = getattr(trouble.error, "retry_after", 1)
-    return wait if wait > 1 else 0

@@ -168,6 +168,7 @@ _SCENARIOS: dict[str, _Scenario] = {
     "http404": _status(404),
     "http405": _status(405),
     "http429": _status(429),
+    "http429at1": _status(429, Retry_After="1"),
     "http429soon": _status(429, Retry_After="2"),
     "http429late": _status(429, Retry_After="30"),
     "http500": _status(500),
