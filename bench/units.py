@@ -157,22 +157,6 @@ async def measure(endpoint: str) -> None:
         await measure_farewell(client, prefix, clock, show)
 
 
-async def measure_platforms(client: Counting, prefix: str, now: datetime, show: Show) -> None:
-    identities = identity.DynamoIdentityStore(client, prefix)
-    player = Account(new_id(), now, None, seen_at=now)
-    linked = LinkedIdentity("steam", "76561197960287930", player.user_id, now)
-    for when in ("first", "again"):
-        await show(
-            f"platform login, {when}: identity",
-            identities.find(linked.provider, linked.external_id),
-        )
-        if when == "first":
-            await show(
-                "platform login, first: account and identity",
-                identities.create_account(player, linked),
-            )
-
-
 async def measure_ends(sessions: identity.DynamoSessionStore, session: Session, show: Show) -> None:
     now = session.created_at
     key = SessionKey(session.key.user_id, new_id())

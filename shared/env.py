@@ -41,6 +41,14 @@ class Env:
     def text(self, name: str, default: str) -> str:
         return self._environ.get(self.prefix + name, "").strip() or default
 
+    def texts(self, name: str, default: str = "") -> tuple[str, ...]:
+        """What is between the commas, in order and each once; empty parts count as missing."""
+        for text in (self.text(name, ""), default):
+            parts = [part.strip() for part in text.split(",")]
+            if any(parts):
+                return tuple(dict.fromkeys(part for part in parts if part))
+        return ()
+
     def required(self, name: str) -> str:
         value = self.text(name, "")
         if not value:

@@ -10,12 +10,16 @@ PlaymeshError
 ├── Unauthenticated             who are you?
 │   ├── InvalidToken            access token
 │   ├── InvalidCredential       user id and secret, platform ticket
+│   │   ├── ExpiredCredential   was good once: get a new one from the platform
+│   │   └── WrongAudience       good, but made for another application
 │   ├── InvalidClient           a service's own credential
 │   └── InvalidRefreshToken
 │       ├── RefreshTokenReused  its session is over for that
 │       └── SessionEnded        its session was over before
 ├── Forbidden                   known, but not allowed
-│   └── Banned
+│   ├── Banned                  by us
+│   ├── ProviderBanned          by the platform
+│   └── NotOwned                the platform sold the game to somebody else
 ├── NotFound
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
@@ -23,7 +27,9 @@ PlaymeshError
 │   ├── VersionConflict         somebody else was faster
 │   └── IdempotencyKeyReused    it belongs to another request
 ├── TooManyRequests             more than is meant for one
-└── Unavailable                 try again later
+├── Unavailable                 try again later
+│   └── ProviderUnavailable     a platform cannot say who somebody is
+└── ProviderMisconfigured       a platform does not take our key: an operator must act
 
 `code` is stable and part of the interface; the detail is for people and may change.
 """
@@ -86,6 +92,16 @@ class InvalidCredential(Unauthenticated):
     title = "The credential does not hold"
 
 
+class ExpiredCredential(InvalidCredential):
+    code = "expired_credential"
+    title = "The credential has expired or was used before"
+
+
+class WrongAudience(InvalidCredential):
+    code = "wrong_audience"
+    title = "The credential is for another application"
+
+
 class InvalidClient(Unauthenticated):
     code = "invalid_client"
     title = "The client could not be authenticated"
@@ -126,6 +142,16 @@ class Banned(Forbidden):
     def __init__(self, detail: str | None = None, *, until: datetime | None = None) -> None:
         super().__init__(detail)
         self.until = until
+
+
+class ProviderBanned(Forbidden):
+    code = "provider_banned"
+    title = "The platform has banned the player from this game"
+
+
+class NotOwned(Forbidden):
+    code = "not_owned"
+    title = "The player does not own this game on the platform"
 
 
 class NotFound(PlaymeshError):
@@ -190,3 +216,13 @@ class Unavailable(PlaymeshError):
     def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class ProviderUnavailable(Unavailable):
+    code = "provider_unavailable"
+    title = "The platform cannot answer at the moment"
+
+
+class ProviderMisconfigured(PlaymeshError):
+    code = "provider_misconfigured"
+    title = "Logins with this platform are not set up correctly on our side"

@@ -201,6 +201,20 @@ class IdentityBan:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalIdentity:
+    """Whom a platform has confirmed, just now.
+
+    `provider` names a space of ids, which two ways in may share; `external_id` is opaque, compared
+    byte for byte, and begins with the part of that space that it is from where there are several
+    (an Apple team, a Facebook application). `details` are for this login and hold no secret.
+    """
+
+    provider: str
+    external_id: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionKey:
     """A session belongs to a player: where the one is known, so is the other."""
 

@@ -1,11 +1,12 @@
 """What identity keeps, and the law that every store of it obeys."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.identity.models import (
     Account,
+    ExternalIdentity,
     IdempotencyRecord,
     IdentityBan,
     LinkedIdentity,
@@ -232,4 +233,23 @@ class PlayerDataHolder(Protocol):
 
     def export(self, user_id: str) -> AsyncIterator[bytes]:
         """Everything of a player, in pages of JSON, each a bounded number of bytes."""
+        ...
+
+
+class IdentityProvider(Protocol):
+    """A platform that says who somebody is, asked in the way that clients call `name`."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
+        """Within ten seconds. What `credential` holds is the platform's, by the names of ours.
+
+        Raises InvalidRequest where a part is missing; InvalidCredential, ExpiredCredential or
+        WrongAudience where it does not hold; ProviderBanned or NotOwned where the platform knows
+        the player and the game's policy refuses them; ProviderUnavailable, never one of those,
+        where the platform cannot be asked or makes no sense; ProviderMisconfigured where it takes
+        no key of ours. A bug is ProviderUnavailable: it lets nobody in. No error says what the
+        platform said, or has an URL, a key or a credential in it or behind it.
+        """
         ...

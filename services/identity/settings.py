@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from services.identity.kubernetes_settings import KubernetesSettings
+from services.identity.providers.settings import ProviderSettings
 from shared.auth.verifier import LEEWAY
 from shared.env import Env
 from shared.http.client import is_tamper_proof
@@ -41,6 +42,7 @@ class Settings:
         return self.trust.access_token_ttl + 3 * LEEWAY + _MINUTE
 
     kubernetes: KubernetesSettings | None
+    providers: ProviderSettings
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -68,6 +70,7 @@ class Settings:
             guest_inactive_after=inactive or None,
             player_data_url=env.url("PLAYER_DATA_URL", "http://127.0.0.1:8082"),
             kubernetes=KubernetesSettings.read(env),
+            providers=ProviderSettings.read(env),
         )
         if settings.guest_inactive_after and inactive < _SHORTEST_INACTIVITY:
             env.fault("GUEST_INACTIVE_AFTER", "must be 0 (never) or at least 7d")

@@ -18,8 +18,8 @@ from shared import strict_json
 from shared.strict_json import JsonValue
 
 LARGEST_DOCUMENT = 64 * 1024
-_KEY_ID = re.compile(r"[A-Za-z0-9_.~=@-]{1,128}")
 _PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
+_ONLY_ALGORITHM = {"RSA": "RS256", "EC": "ES256"}  # of those that are verified here
 _SMALLEST_RSA_BITS = 2048
 _SMALLEST_RSA_EXPONENT = 65537
 # What a modulus of ROCA (CVE-2017-15361) may leave modulo small primes: powers of 65537. Any other
@@ -33,6 +33,37 @@ class InvalidJwkSet(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Conventions:
+    """Where issuers that keep to the RFCs differ: what one never sends need not be taken from it.
+
+    `key_ids` is what their ids look like. Without `needs_algorithm` a key may leave it to its type
+    (RFC 7517 section 4.4 makes `alg` optional). `header` are the members that a token's header may
+    have; none that brings a key along, or changes how a token is read, may ever be among them.
+    """
+
+    key_ids: re.Pattern[str]
+    needs_algorithm: bool
+    header: frozenset[str]
+
+    def is_key_id(self, text: object) -> TypeGuard[str]:
+        return isinstance(text, str) and self.key_ids.fullmatch(text) is not None
+
+
+OURS = Conventions(
+    key_ids=re.compile(r"[A-Za-z0-9_.~=@-]{1,128}"),
+    needs_algorithm=True,
+    header=frozenset(("alg", "kid", "typ")),
+)
+THEIRS = Conventions(
+    # Base64 with its own alphabet, as Cognito has it, too.
+    key_ids=re.compile(r"[A-Za-z0-9_.~=@+/:-]{1,256}"),
+    needs_algorithm=False,
+    # Thumbprints, as Entra ID sends them, name a certificate and do not bring one.
+    header=OURS.header | {"x5t", "x5t#S256"},
+)
+
+
+@dataclass(frozen=True, slots=True)
 class VerificationKey:
     """A public key and the one algorithm that it may be used with (RFC 8725 section 3.1)."""
 
@@ -41,11 +72,9 @@ class VerificationKey:
     key: RSAKey | ECKey
 
 
-def is_key_id(text: object) -> TypeGuard[str]:
-    return isinstance(text, str) and _KEY_ID.fullmatch(text) is not None
-
-
-def parse_jwk_set(document: bytes) -> Mapping[str, VerificationKey]:
+def parse_jwk_set(
+    document: bytes, conventions: Conventions = OURS
+) -> Mapping[str, VerificationKey]:
     """Keys by their id; at least one. Raises InvalidJwkSet."""
     entries = _entries(document)
     key_ids = [key_id for entry in entries if isinstance(key_id := entry.get("kid"), str)]
@@ -53,7 +82,8 @@ def parse_jwk_set(document: bytes) -> Mapping[str, VerificationKey]:
         raise InvalidJwkSet("two entries have the same key id")
     if any(entry.get("kty") == "oct" or _PRIVATE_MEMBERS & entry.keys() for entry in entries):
         raise InvalidJwkSet("an entry is secret or private")
-    keys = {key.key_id: key for entry in entries if (key := _usable(entry)) is not None}
+    usable = (_usable(entry, conventions) for entry in entries)
+    keys = {key.key_id: key for key in usable if key is not None}
     if not keys:
         raise InvalidJwkSet("no usable key")
     return keys
@@ -75,21 +105,24 @@ def _entries(document: bytes) -> list[Mapping[str, JsonValue]]:
     return objects
 
 
-def _usable(entry: Mapping[str, JsonValue]) -> VerificationKey | None:
+def _usable(entry: Mapping[str, JsonValue], conventions: Conventions) -> VerificationKey | None:
     key_id, use, operations = entry.get("kid"), entry.get("use", "sig"), entry.get("key_ops")
-    if not is_key_id(key_id) or use != "sig":
+    if not conventions.is_key_id(key_id) or use != "sig":
         return None
     if operations is not None and not (isinstance(operations, list) and "verify" in operations):
         return None
-    key = _import(entry)
+    algorithm = entry.get("alg")
+    if algorithm is None and not conventions.needs_algorithm:
+        algorithm = _ONLY_ALGORITHM.get(str(entry.get("kty")))
+    key = _import(entry, algorithm)
     if key is None:
         return None
-    return VerificationKey(key_id, str(entry["alg"]), key)
+    return VerificationKey(key_id, str(algorithm), key)
 
 
-def _import(entry: Mapping[str, JsonValue]) -> RSAKey | ECKey | None:
+def _import(entry: Mapping[str, JsonValue], algorithm: JsonValue) -> RSAKey | ECKey | None:
     try:
-        match entry.get("kty"), entry.get("alg"):
+        match entry.get("kty"), algorithm:
             case "RSA", "RS256":
                 members = _strings(entry, "kty", "n", "e")
                 # Asked first: the library would take a weak key, and complain on stderr.

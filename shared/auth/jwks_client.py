@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from shared import errors
-from shared.auth.jwk_set import InvalidJwkSet, VerificationKey, is_key_id, parse_jwk_set
+from shared.auth.jwk_set import OURS, Conventions, InvalidJwkSet, VerificationKey, parse_jwk_set
 from shared.background import repeating
 from shared.clock import Clock
 from shared.http.client import Document
@@ -45,14 +45,29 @@ class JwksClient:
     """`fetch` answers the document or raises Unavailable, within a time that a request can wait.
 
     A set is refreshed after `ttl` seconds, sooner where the issuer says that it may be kept for
-    less: so a mesh that rotates fast is followed by verifiers that know nothing of it. A set
-    older than four hours is no longer trusted: whoever can keep us from the issuer for that long
-    could also be the one whose key was revoked.
+    less: so a mesh that rotates fast is followed by verifiers that know nothing of it. But never
+    sooner than after `shortest_ttl`, nor for unknown ids more often than once per `cool_down`. A
+    set older than `hard_limit` is no longer trusted: whoever can keep us from the issuer for that
+    long could also be the one whose key was revoked.
     """
 
-    def __init__(self, fetch: Fetch, *, ttl: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        *,
+        ttl: float,
+        clock: Clock,
+        shortest_ttl: float = _SHORTEST_TTL,
+        cool_down: float = _COOL_DOWN,
+        hard_limit: float = _HARD_LIMIT,
+        conventions: Conventions = OURS,
+    ) -> None:
         self._fetch = fetch
         self._longest_ttl = ttl
+        self._shortest_ttl = shortest_ttl
+        self._cool_down = cool_down
+        self._hard_limit = hard_limit
+        self._conventions = conventions
         self._clock = clock
         self._document = b""
         self._keys: Mapping[str, VerificationKey] = {}
@@ -68,7 +83,7 @@ class JwksClient:
 
         A caller waits for one fetch at most, and for none where the key is known.
         """
-        if not is_key_id(key_id):
+        if not self._conventions.is_key_id(key_id):
             return None
         if not self._is_usable():
             await self._ask("initial")
@@ -118,9 +133,13 @@ class JwksClient:
             async with repeating("jwks.refresh", self.tick, self.delay):
                 yield
         finally:
-            if self._in_flight is not None:
-                self._in_flight.cancel()
-                await asyncio.wait((self._in_flight,))
+            await self.close()
+
+    async def close(self) -> None:
+        """End the fetch that may be under way."""
+        if self._in_flight is not None:
+            self._in_flight.cancel()
+            await asyncio.wait((self._in_flight,))
 
     async def tick(self) -> None:
         """Refresh if it is due: a request may have been faster than the loop."""
@@ -143,7 +162,7 @@ class JwksClient:
             document = await self._fetch()
             # The same set has the same keys, by which verifiers know what they have verified.
             is_same = document.body == self._document
-            keys = self._keys if is_same else parse_jwk_set(document.body)
+            keys = self._keys if is_same else parse_jwk_set(document.body, self._conventions)
         except Exception as error:  # noqa: BLE001 - a bug of ours, too, must back off
             self._failures += 1
             self._ask_at = self._refresh_at = self._clock.monotonic() + self._pause()
@@ -151,10 +170,10 @@ class JwksClient:
             self._report(reason, error)
             return False
         kept = self._longest_ttl if document.max_age is None else document.max_age
-        ttl = min(self._longest_ttl, max(_SHORTEST_TTL, kept))
+        ttl = min(self._longest_ttl, max(self._shortest_ttl, kept))
         self._document, self._keys = document.body, keys
         self._fetched_at = asked_at  # a reply is as old as its request
-        self._ask_at = asked_at + _COOL_DOWN
+        self._ask_at = asked_at + self._cool_down
         self._refresh_at = asked_at + ttl * _REFRESH_AHEAD * jitter(_JITTER)
         self._failures = 0
         _FETCHES.labels(reason, "ok").inc()
@@ -173,7 +192,7 @@ class JwksClient:
         self._in_flight = None
 
     def _is_usable(self) -> bool:
-        return self.age() < _HARD_LIMIT
+        return self.age() < self._hard_limit
 
     def _pause(self) -> float:
         """Drawn once for each failure, never by its callers: the luckiest of many would win.

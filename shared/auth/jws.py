@@ -15,14 +15,13 @@ from joserfc.errors import JoseError
 from joserfc.util import urlsafe_b64decode
 
 from shared import strict_json
-from shared.auth.jwk_set import VerificationKey, is_key_id
+from shared.auth.jwk_set import OURS, Conventions, VerificationKey
 from shared.strict_json import JsonValue
 
 LONGEST_TOKEN = 8192
 # Base64url without padding; the library refuses a last character whose unused bits are set.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]{1,512}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REQUIRED = frozenset(("alg", "kid"))
-_ALLOWED = _REQUIRED | {"typ"}  # so no `crit`, `b64`, `zip`, `jwk`, `jku`, `x5u`, `x5c`
 
 
 class InvalidJws(Exception):
@@ -44,17 +43,19 @@ class Signed:
     key: VerificationKey
 
 
-async def verify(token: str, keys: KeySource, algorithms: frozenset[str]) -> Signed:
+async def verify(
+    token: str, keys: KeySource, algorithms: frozenset[str], conventions: Conventions = OURS
+) -> Signed:
     """Raises InvalidJws, and what `keys` raises."""
     if len(token) > LONGEST_TOKEN or not _COMPACT.fullmatch(token):
         raise InvalidJws("not a compact JWS")
-    header = _header(token.partition(".")[0])
+    header = _header(token.partition(".")[0], conventions.header)
     algorithm, key_id, typ = header["alg"], header["kid"], header.get("typ", "")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise InvalidJws("alg")
     if not isinstance(typ, str):
         raise InvalidJws("typ")
-    key = await keys.key(key_id) if is_key_id(key_id) else None
+    key = await keys.key(key_id) if conventions.is_key_id(key_id) else None
     if key is None or key.algorithm != algorithm:
         raise InvalidJws("kid")
     try:
@@ -64,13 +65,13 @@ async def verify(token: str, keys: KeySource, algorithms: frozenset[str]) -> Sig
     return Signed(typ, payload, key)
 
 
-def _header(segment: str) -> Mapping[str, JsonValue]:
+def _header(segment: str, allowed: frozenset[str]) -> Mapping[str, JsonValue]:
     try:
         header = strict_json.loads(urlsafe_b64decode(segment.encode()))
     except ValueError:
         header = None
     if not isinstance(header, Mapping):
         raise InvalidJws("header is no JSON object")
-    if not _REQUIRED <= header.keys() <= _ALLOWED:
+    if not _REQUIRED <= header.keys() <= allowed:
         raise InvalidJws("header members")
     return header

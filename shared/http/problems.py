@@ -26,12 +26,16 @@ STATUS: Mapping[type[errors.PlaymeshError], HTTPStatus] = {
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.InvalidToken: HTTPStatus.UNAUTHORIZED,
     errors.InvalidCredential: HTTPStatus.UNAUTHORIZED,
+    errors.ExpiredCredential: HTTPStatus.UNAUTHORIZED,
+    errors.WrongAudience: HTTPStatus.UNAUTHORIZED,
     errors.InvalidClient: HTTPStatus.UNAUTHORIZED,
     errors.InvalidRefreshToken: HTTPStatus.UNAUTHORIZED,
     errors.RefreshTokenReused: HTTPStatus.UNAUTHORIZED,
     errors.SessionEnded: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.Banned: HTTPStatus.FORBIDDEN,
+    errors.ProviderBanned: HTTPStatus.FORBIDDEN,
+    errors.NotOwned: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.AlreadyExists: HTTPStatus.CONFLICT,
@@ -40,6 +44,8 @@ STATUS: Mapping[type[errors.PlaymeshError], HTTPStatus] = {
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ProviderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ProviderMisconfigured: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 # What aiohttp itself answers, under a code of ours.

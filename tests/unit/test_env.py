@@ -64,6 +64,24 @@ def test_what_is_missing_or_empty_is_the_default(
 
 
 @pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("", ()),
+        (" , ,", ()),
+        ("a", ("a",)),
+        (" b , a,b,, c d ", ("b", "a", "c d")),
+    ],
+)
+def test_a_list_has_what_is_between_commas_in_order_and_each_once(
+    text: str, values: tuple[str, ...]
+) -> None:
+    given = env(X=text)
+    assert given.texts("X") == values
+    assert given.texts("X", "x,y") == (values or ("x", "y"))
+    given.check()
+
+
+@pytest.mark.parametrize(
     ("read", "text", "value"),
     [
         (lambda given: given.text("X", ""), " some text ", "some text"),

@@ -28,8 +28,9 @@ def test_no_two_errors_share_a_code() -> None:
     assert len({error.code for error in CLASSES}) == len(CLASSES)
 
 
-def test_only_a_bug_of_ours_is_an_internal_error() -> None:
-    assert [error for error, status in STATUS.items() if status == 500] == [errors.PlaymeshError]
+def test_only_what_is_wrong_on_our_side_is_an_internal_error() -> None:
+    ours = [errors.PlaymeshError, errors.ProviderMisconfigured]
+    assert [error for error, status in STATUS.items() if status == 500] == ours
 
 
 def test_the_drawing_of_the_tree_shows_every_error_below_its_parent() -> None:
@@ -61,7 +62,9 @@ def test_a_version_conflict_carries_what_is_stored() -> None:
     assert errors.VersionConflict().current is None
 
 
-@pytest.mark.parametrize("error", [errors.TooManyRequests, errors.Unavailable])
+@pytest.mark.parametrize(
+    "error", [errors.TooManyRequests, errors.Unavailable, errors.ProviderUnavailable]
+)
 def test_what_passes_says_when_to_come_back(
     error: type[errors.TooManyRequests | errors.Unavailable],
 ) -> None:

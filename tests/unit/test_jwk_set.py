@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey
 from joserfc.util import int_to_base64
 
-from shared.auth.jwk_set import LARGEST_DOCUMENT, InvalidJwkSet, is_key_id, parse_jwk_set
+from shared.auth.jwk_set import LARGEST_DOCUMENT, OURS, THEIRS, InvalidJwkSet, parse_jwk_set
 from tests.support.issuer import ec_key, rsa_key
 
 Entry = dict[str, Any]
@@ -230,7 +230,7 @@ def test_a_document_of_the_largest_size_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "a b", "a/b", "a" * 129, "é", "a\n", None, 7, b"a", ["a"]])
 def test_what_has_another_form_is_no_key_id(text: object) -> None:
-    assert not is_key_id(text)
+    assert not OURS.is_key_id(text)
 
 
 @given(
@@ -252,3 +252,48 @@ def test_whatever_an_entry_says_the_answer_is_a_set_or_a_refusal(changes: Entry)
         for key in keys.values():
             assert key.algorithm in ("RS256", "ES256")
             assert not key.key.is_private
+
+
+# Of issuers that are not ours
+
+
+@pytest.mark.parametrize(("entry", "algorithm"), [(GOOD, "RS256"), (GOOD_EC, "ES256")])
+def test_a_foreign_key_may_leave_its_algorithm_to_its_type_and_ours_may_not(
+    entry: Entry, algorithm: str
+) -> None:
+    raw = document(without(entry, "alg"), GOOD | {"kid": "other"})
+    keys = parse_jwk_set(raw, THEIRS)
+    assert keys[entry["kid"]].algorithm == algorithm
+    assert ids(raw) == {"other"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        GOOD | {"alg": "RS512"},
+        GOOD | {"alg": "ES256"},
+        GOOD | {"use": "enc"},
+        without(curve_entry("P-384", "ES384"), "alg"),
+        without(rsa_entry(bits=1024), "alg"),
+        without(roca_entry(), "alg"),
+    ],
+)
+def test_a_foreign_key_that_ours_could_not_be_is_skipped_all_the_same(entry: Entry) -> None:
+    raw = document(entry | {"kid": "x"}, GOOD)
+    assert set(parse_jwk_set(raw, THEIRS)) == {"rsa-1"}
+
+
+def test_a_foreign_key_id_may_be_base64() -> None:
+    raw = document(GOOD | {"kid": "a+b/c="}, GOOD)
+    assert set(parse_jwk_set(raw, THEIRS)) == {"a+b/c=", "rsa-1"}
+    assert ids(raw) == {"rsa-1"}
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a\n", "a\0", "é", "a" * 257, "$(x)", "'", 7, None])
+def test_a_foreign_key_id_is_no_less_harmless(text: object) -> None:
+    assert not THEIRS.is_key_id(text)
+
+
+def test_no_header_may_bring_a_key_along_or_change_how_a_token_is_read() -> None:
+    forbidden = {"crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c"}
+    assert not (OURS.header | THEIRS.header) & forbidden

@@ -888,3 +888,23 @@ def test_https_and_this_machine_cannot_be_tampered_with(url: str) -> None:
 )
 def test_plain_http_to_another_machine_can_be_tampered_with(url: str) -> None:
     assert not is_tamper_proof(url)
+
+
+async def test_how_long_and_how_often_may_be_set(
+    fetch_set: Fetch, issuer: Issuer, clock: ManualClock
+) -> None:
+    client = JwksClient(
+        fetch_set, ttl=TTL, clock=clock, shortest_ttl=200, cool_down=60, hard_limit=1000
+    )
+    assert await client.key("key-1")
+    clock.advance(59)
+    assert await client.key("unknown") is None
+    assert issuer.requests == 1
+    clock.advance(1)
+    assert await client.key("unknown") is None
+    assert issuer.requests == 2
+    issuer.status = 503
+    clock.advance(999)
+    assert await client.key("key-1")
+    clock.advance(1)
+    assert await is_unavailable(client)

@@ -1,0 +1,149 @@
+"""Calls to one platform: bounded in time, size and number, and silent about what they carry.
+
+aiohttp's exceptions have the whole URL in them, and the request's headers. So none of them leaves
+this module, neither as a cause nor as a context: a platform's key and a player's ticket are there.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import aiohttp
+from aiohttp import hdrs
+from prometheus_client import Counter
+
+from services.identity.providers.breaker import CircuitBreaker
+from services.identity.providers.shape import Refused, unavailable
+from shared import errors, strict_json
+from shared.http.service_tokens import retry_after
+from shared.ids import jitter
+from shared.strict_json import JsonValue
+
+TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
+_LARGEST = 64 * 1024
+_PAUSE = 0.35
+_JITTER = 0.4  # so from 0.21 to 0.49 s
+_LONGEST_PAUSE = 2
+
+CALLS = Counter("playmesh_provider_calls", "Calls to platforms.", ("provider", "outcome"))
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a platform that has understood us: `json` is None where a refusal's body is none."""
+
+    status: int
+    json: JsonValue = field(repr=False)
+
+
+class _Transient(Refused):
+    """May be gone a moment later. `wait` is in seconds; 0 where the platform does not say."""
+
+    def __init__(self, reason: str, *, wait: int = 0) -> None:
+        super().__init__(errors.ProviderUnavailable(retry_after=max(1, wait)), reason)
+        self.wait = wait
+
+
+class ProviderHttp:
+    """`base_url` is a setting, https or this machine; paths are ours and never a client's."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        name: str,
+        base_url: str,
+        breaker: CircuitBreaker,
+        *,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
+        self._session = session
+        self._name = name
+        self._base_url = base_url
+        self._breaker = breaker
+        self._pause = pause
+
+    async def get(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        again: Callable[[Answer], bool] = lambda _answer: False,
+    ) -> Answer:
+        """What is read may be asked twice: once more where the first call came to nothing, or its
+        answer is one that `again` says may be another a moment later.
+
+        Raises Refused, always as ProviderUnavailable: where there is no answer in time, for 3xx,
+        429 and 5xx, and where a good answer is no JSON. A 4xx is answered.
+        """
+
+        async def call() -> Answer:
+            return await self._breaker.run(lambda: self._get(path, params, headers))
+
+        try:
+            answer = await call()
+            if not again(answer):
+                return answer
+            pause = 0
+        except _Transient as trouble:
+            pause = trouble.wait
+            if pause > _LONGEST_PAUSE:
+                raise
+        await self._pause(pause or _PAUSE * jitter(_JITTER))
+        return await call()
+
+    async def _get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Answer:
+        outcome = await self._exchange(path, params, headers)
+        label = "answered" if isinstance(outcome, Answer) else outcome.reason
+        CALLS.labels(self._name, label).inc()
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    async def _exchange(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Answer | Refused:
+        """Answers a refusal, since one that is raised here would have aiohttp's as its context."""
+        try:
+            async with self._session.get(
+                self._base_url + path, params=params, headers=headers, allow_redirects=False
+            ) as response:
+                if trouble := _trouble(response):
+                    return trouble
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > _LARGEST:
+                        return unavailable("too_large")
+        except TimeoutError:
+            return _Transient("timeout")
+        except (aiohttp.ClientConnectorError, aiohttp.ClientPayloadError):
+            return _Transient("connection")
+        except (aiohttp.ClientError, OSError, ValueError):
+            # Where a connection breaks before the answer begins, aiohttp has asked twice already.
+            return unavailable("connection")
+        return _parse(response.status, bytes(body))
+
+
+def _parse(status: int, body: bytes) -> Answer | Refused:
+    """Whatever its Content-Type says."""
+    try:
+        return Answer(status, strict_json.loads(body))
+    except ValueError:
+        return unavailable("no_json") if status == HTTPStatus.OK else Answer(status, None)
+
+
+def _trouble(response: aiohttp.ClientResponse) -> Refused | None:
+    status, headers = response.status, response.headers
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        reason = "http_429" if status == HTTPStatus.TOO_MANY_REQUESTS else "http_5xx"
+        wait = retry_after(headers) if hdrs.RETRY_AFTER in headers else 0
+        return _Transient(reason, wait=wait)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return unavailable("redirect")
+    return None

@@ -1,0 +1,219 @@
+"""ID tokens of any OpenID Connect issuer, verified closed (OpenID Connect Core 1.0, 3.1.3.7).
+
+What is trusted comes from the settings, never from the token or from a discovery document: an
+issuer may change what that says, as Apple's did in June 2025, and its tokens not with it.
+"""
+
+import enum
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from services.identity.models import ExternalIdentity
+from services.identity.providers.connections import Connections
+from services.identity.providers.replays import Replays
+from services.identity.providers.shape import Platform, Refused, part
+from shared import errors, strict_json
+from shared.auth import jws
+from shared.auth.jwk_set import THEIRS
+from shared.auth.verifier import LEEWAY
+from shared.clock import Clock, to_millis
+from shared.strict_json import JsonValue
+
+_TYPES = ("", "jwt")  # an access token or a logout token says that it is one
+_LONGEST_SUBJECT = 255
+_LONGEST_EXTERNAL_ID = 256
+_LONGEST_NONCE = 256
+_LEEWAY = LEEWAY.total_seconds()
+
+
+class Nonce(enum.Enum):
+    """What the claim `nonce` must be of the raw nonce, which the client sends with the token."""
+
+    OFF = "off"
+    RAW = "raw"
+    SHA256 = "sha256"
+    """In lower-case hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """Which tokens of one issuer are taken.
+
+    `issuers` are compared as text; all are names of one issuer. `name` is the way in, `provider`
+    the space of ids and `scope` the part of it; with `scope_is_audience` that is whom the token is
+    for. `authorized_parties` (`azp`) empty: it is looked at only where there are many audiences.
+    `nonce_unless_unsupported`: a token without a nonce may say that its device has none.
+    `raw_nonce_audiences`: whose clients do not hash it, whatever `nonce` says.
+    """
+
+    name: str
+    provider: str
+    issuers: tuple[str, ...]
+    jwks_url: str
+    audiences: frozenset[str]
+    scope: str = ""
+    scope_is_audience: bool = False
+    algorithms: frozenset[str] = frozenset(("RS256",))
+    nonce: Nonce = Nonce.OFF
+    nonce_unless_unsupported: bool = False
+    raw_nonce_audiences: frozenset[str] = frozenset()
+    max_age: timedelta = timedelta(hours=1)
+    subject_claim: str = "sub"
+    required_claims: Mapping[str, str] | None = None
+    authorized_parties: frozenset[str] = frozenset()
+    single_use: bool = True
+    details: tuple[str, ...] = ()
+    """Claims that are handed on."""
+
+    def open(self, connections: Connections) -> Platform:
+        return OidcPlatform(self, connections.keys(self.name, self.jwks_url), connections.clock)
+
+
+Claims = Mapping[str, JsonValue]
+
+
+class OidcPlatform:
+    """The credential has `id_token` and, where the settings ask for one, `nonce`."""
+
+    def __init__(self, settings: OidcSettings, keys: jws.KeySource, clock: Clock) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._clock = clock
+        self._used = Replays(clock)
+
+    @property
+    def name(self) -> str:
+        return self._settings.name
+
+    async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
+        token = part(credential, "id_token")
+        claims = await self._claims(token)
+        audience = self._audience(claims)
+        self._check_required(claims)
+        good_until = self._check_time(claims)
+        self._check_nonce(claims, audience, credential.get("nonce", ""))
+        identity = self._identity(claims, audience)
+        if self._settings.single_use:
+            # Without its signature: of an ES256 one somebody else can make another that holds.
+            self._used.claim(token.rpartition(".")[0], until=good_until)
+        return identity
+
+    async def _claims(self, token: str) -> Claims:
+        settings = self._settings
+        try:
+            signed = await jws.verify(token, self._keys, settings.algorithms, THEIRS)
+        except jws.InvalidJws as invalid:
+            reason = str(invalid)
+        else:
+            if signed.type.lower() not in _TYPES:
+                raise _invalid("typ")
+            return _object(signed.payload)
+        raise _invalid(reason)
+
+    def _audience(self, claims: Claims) -> str:
+        """Whom of ours the token is for."""
+        ours, parties = self._settings.audiences, self._settings.authorized_parties
+        if claims.get("iss") not in self._settings.issuers:
+            raise Refused(errors.WrongAudience(), "iss")
+        audiences = _audiences(claims)
+        # One that somebody else may take as well could have come from there.
+        if not audiences or not ours.issuperset(audiences):
+            raise Refused(errors.WrongAudience(), "aud")
+        party = claims.get("azp")
+        if parties and party not in parties:
+            raise Refused(errors.WrongAudience(), "azp")
+        if len(audiences) > 1 and party not in ours | parties:
+            raise Refused(errors.WrongAudience(), "azp")
+        return audiences[0]
+
+    def _check_required(self, claims: Claims) -> None:
+        for name, value in (self._settings.required_claims or {}).items():
+            if _text(claims.get(name)) != value:
+                raise Refused(errors.WrongAudience(), "required_claim")
+        # A security event (RFC 8417) and a logout token are signed with the same keys for us, too.
+        if "events" in claims:
+            raise _invalid("event")
+
+    def _check_time(self, claims: Claims) -> float:
+        """Until when the token holds; in seconds since the epoch."""
+        now = to_millis(self._clock.now()) / 1000
+        issued = _moment(claims, "iat")
+        valid_from = _moment(claims, "nbf") if "nbf" in claims else issued
+        if max(issued, valid_from) > now + _LEEWAY:
+            raise _invalid("not_yet_valid")
+        expires = _moment(claims, "exp")
+        if now >= expires + _LEEWAY:
+            raise Refused(errors.ExpiredCredential(), "expired")
+        oldest = issued + self._settings.max_age.total_seconds()
+        if now >= oldest + _LEEWAY:
+            raise Refused(errors.ExpiredCredential(), "too_old")
+        return min(expires, oldest) + _LEEWAY
+
+    def _check_nonce(self, claims: Claims, audience: str, nonce: str) -> None:
+        kind = self._settings.nonce
+        if audience in self._settings.raw_nonce_audiences:
+            kind = Nonce.RAW
+        if kind is Nonce.OFF:
+            return
+        if "nonce" not in claims and self._settings.nonce_unless_unsupported:
+            if _text(claims.get("nonce_supported", False)) == "false":
+                return
+            raise _invalid("nonce")
+        if not 0 < len(nonce) <= _LONGEST_NONCE:
+            raise _invalid("nonce")
+        raw = nonce.encode("utf-8", "surrogatepass")
+        expected = hashlib.sha256(raw).hexdigest().encode() if kind is Nonce.SHA256 else raw
+        claim = claims.get("nonce")
+        if not isinstance(claim, str) or not hmac.compare_digest(claim.encode(), expected):
+            raise _invalid("nonce")
+
+    def _identity(self, claims: Claims, audience: str) -> ExternalIdentity:
+        settings = self._settings
+        subject = claims.get(settings.subject_claim)
+        if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT:
+            raise _invalid("sub")
+        scope = audience if settings.scope_is_audience else settings.scope
+        external_id = f"{scope}:{subject}" if scope else subject
+        if len(external_id) > _LONGEST_EXTERNAL_ID or not external_id.isprintable():
+            raise _invalid("sub")
+        details = {name: _text(claims[name]) for name in settings.details if name in claims}
+        return ExternalIdentity(settings.provider, external_id, {"audience": audience, **details})
+
+
+def _invalid(reason: str) -> Refused:
+    return Refused(errors.InvalidCredential(), reason)
+
+
+def _object(payload: bytes) -> Claims:
+    try:
+        value = strict_json.loads(payload)
+    except ValueError:
+        value = None
+    if not isinstance(value, Mapping):
+        raise _invalid("claims")
+    return value
+
+
+def _audiences(claims: Claims) -> list[str]:
+    value = claims.get("aud")
+    values = value if isinstance(value, list) else [value]
+    texts = [one for one in values if isinstance(one, str)]
+    return texts if len(texts) == len(values) else []
+
+
+def _moment(claims: Claims, name: str) -> float:
+    """A NumericDate, which need not be whole (RFC 7519 section 2)."""
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
+        raise _invalid(name)
+    return value
+
+
+def _text(value: JsonValue) -> str:
+    """Booleans come as such and as text; both are the same claim."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else strict_json.dumps(value)

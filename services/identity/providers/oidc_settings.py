@@ -1,0 +1,146 @@
+"""Issuers that are known, and any other: all of them settings of the one verifier."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from services.identity.providers.oidc import Nonce, OidcSettings
+from shared.env import Env
+from shared.http.client import is_tamper_proof
+
+_SECOND, _HOUR = timedelta(seconds=1), timedelta(hours=1)
+_ALGORITHMS = ("RS256", "ES256")
+_NAME = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+_LONGEST_NAME = 27  # with `oidc_` in front it is as long as a provider's name may be
+_LONGEST_SCOPE = 128  # so that an external id has room for a subject
+_CLAIM = re.compile(r"[^=\s]+=[^=]+")
+
+
+def read_google(env: Env) -> OidcSettings:
+    """Ids are of all of Google: they need no scope."""
+    return _read(
+        env,
+        "GOOGLE",
+        OidcSettings(
+            name="google",
+            provider="google",
+            issuers=("https://accounts.google.com", "accounts.google.com"),
+            jwks_url="https://www.googleapis.com/oauth2/v3/certs",
+            audiences=frozenset(),
+        ),
+    )
+
+
+def read_facebook_limited(env: Env) -> OidcSettings:
+    """The ids are those that Facebook's other login has: of one Facebook application."""
+    return _read(
+        env,
+        "FACEBOOK_LIMITED",
+        OidcSettings(
+            name="facebook_limited",
+            provider="facebook",
+            issuers=("https://www.facebook.com",),
+            jwks_url="https://limited.facebook.com/.well-known/oauth/openid/jwks/",
+            audiences=frozenset(),
+            scope_is_audience=True,
+            nonce=Nonce.RAW,
+        ),
+    )
+
+
+def read_apple(env: Env) -> OidcSettings:
+    """Ids are of one developer team. Its tokens live for a day: they are taken for ten minutes."""
+    return _read(
+        env,
+        "APPLE",
+        OidcSettings(
+            name="apple",
+            provider="apple",
+            issuers=("https://appleid.apple.com",),
+            jwks_url="https://appleid.apple.com/auth/keys",
+            audiences=frozenset(),
+            scope=env.required("APPLE_TEAM_ID"),
+            nonce=Nonce.SHA256,
+            nonce_unless_unsupported=True,
+            raw_nonce_audiences=frozenset(env.texts("APPLE_RAW_NONCE_AUDIENCES")),
+            max_age=timedelta(minutes=10),
+            details=("real_user_status", "is_private_email", "transfer_sub"),
+        ),
+    )
+
+
+def read_issuer(name: str) -> Callable[[Env], OidcSettings]:
+    """Of an issuer that has no file here. `oidc_` keeps its ids from a platform's that may come."""
+
+    def read(env: Env) -> OidcSettings:
+        prefix = f"OIDC_{name.upper()}"
+        issuers = _required(env, f"{prefix}_ISSUERS")
+        scope = issuers[0] if issuers else ""
+        if len(scope) > _LONGEST_SCOPE:
+            env.fault(f"{prefix}_ISSUERS", f"must not be longer than {_LONGEST_SCOPE} characters")
+        known = OidcSettings(
+            name=f"oidc_{name}",
+            provider=f"oidc_{name}",
+            issuers=issuers,
+            jwks_url="",
+            audiences=frozenset(),
+            # Another issuer under the same name must not find the accounts of this one.
+            scope=scope,
+        )
+        return _read(env, prefix, known)
+
+    return read
+
+
+def is_issuer_name(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
+
+
+def _read(env: Env, prefix: str, known: OidcSettings) -> OidcSettings:
+    nonces = tuple(kind.value for kind in Nonce)
+    return replace(
+        known,
+        issuers=env.texts(f"{prefix}_ISSUERS") or known.issuers,
+        jwks_url=_jwks_url(env, f"{prefix}_JWKS_URL", known.jwks_url),
+        audiences=frozenset(_required(env, f"{prefix}_AUDIENCES")),
+        algorithms=_algorithms(env, f"{prefix}_ALGORITHMS"),
+        nonce=Nonce(env.choice(f"{prefix}_NONCE", known.nonce.value, nonces)),
+        max_age=env.duration(
+            f"{prefix}_MAX_AGE", known.max_age, minimum=60 * _SECOND, maximum=24 * _HOUR
+        ),
+        subject_claim=env.text(f"{prefix}_SUBJECT_CLAIM", known.subject_claim),
+        required_claims=_claims(env, f"{prefix}_REQUIRED_CLAIMS"),
+        authorized_parties=frozenset(env.texts(f"{prefix}_AUTHORIZED_PARTIES")),
+        single_use=env.flag(f"{prefix}_SINGLE_USE", default=known.single_use),
+    )
+
+
+def _required(env: Env, name: str) -> tuple[str, ...]:
+    values = env.texts(name)
+    if not values:
+        env.fault(name, "must be set")
+    return values
+
+
+def _jwks_url(env: Env, name: str, default: str) -> str:
+    url = env.url(name, default) if default or env.required(name) else ""
+    if url and not is_tamper_proof(url):
+        env.fault(name, "must be https, or http to this machine")
+    # As it was given: a slash at its end is a part of Facebook's.
+    return env.text(name, default)
+
+
+def _algorithms(env: Env, name: str) -> frozenset[str]:
+    values = frozenset(env.texts(name, "RS256"))
+    if not values <= set(_ALGORITHMS):
+        env.fault(name, f"must be of {', '.join(_ALGORITHMS)}")
+    return values
+
+
+def _claims(env: Env, name: str) -> dict[str, str]:
+    entries = env.texts(name)
+    if not all(_CLAIM.fullmatch(entry) for entry in entries):
+        env.fault(name, "must be claims and their values: tid=abc,token_use=id")
+        return {}
+    return dict(entry.split("=") for entry in entries)

@@ -1,0 +1,63 @@
+"""Which platforms let players in, and how each is reached."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.identity.ports import IdentityProvider
+from services.identity.providers import oidc_settings
+from services.identity.providers.connections import Connections, open_connections
+from services.identity.providers.guarded import Guarded
+from services.identity.providers.shape import Platform
+from services.identity.providers.steam import SteamSettings
+from shared.clock import Clock
+from shared.env import Env
+
+
+class PlatformSettings(Protocol):
+    def open(self, connections: Connections) -> Platform: ...
+
+
+PLATFORMS: Mapping[str, Callable[[Env], PlatformSettings]] = {
+    "apple": oidc_settings.read_apple,
+    "facebook_limited": oidc_settings.read_facebook_limited,
+    "google": oidc_settings.read_google,
+    "steam": SteamSettings.read,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """By the names that clients call them. None are on unless they are named."""
+
+    platforms: Mapping[str, PlatformSettings] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, env: Env) -> "ProviderSettings":
+        """A platform that is on and lacks what it needs is a fault: without an audience, say,
+        everybody's tokens would do.
+        """
+        readers: dict[str, Callable[[Env], PlatformSettings]] = {}
+        for name in env.texts("PROVIDERS"):
+            if name in PLATFORMS:
+                readers[name] = PLATFORMS[name]
+            else:
+                env.fault("PROVIDERS", f"must be of {', '.join(PLATFORMS)}; one is {name!r}")
+        for name in env.texts("OIDC_PROVIDERS"):
+            if oidc_settings.is_issuer_name(name):
+                readers[f"oidc_{name}"] = oidc_settings.read_issuer(name)
+            else:
+                env.fault("OIDC_PROVIDERS", f"must be names such as my_issuer; one is {name!r}")
+        return cls({name: read(env) for name, read in readers.items()})
+
+
+@contextlib.asynccontextmanager
+async def open_providers(
+    settings: ProviderSettings, clock: Clock
+) -> AsyncIterator[Mapping[str, IdentityProvider]]:
+    """By name, for as long as the block runs."""
+    async with open_connections(clock) as connections:
+        platforms = [one.open(connections) for one in settings.platforms.values()]
+        async with connections.running():
+            yield {platform.name: Guarded(platform, clock) for platform in platforms}

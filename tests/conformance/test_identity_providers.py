@@ -1,0 +1,142 @@
+"""The contract of identity providers, for each platform against its fake."""
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from joserfc.jwk import RSAKey
+
+from services.identity.ports import IdentityProvider
+from tests.conformance.identity_providers import IdentityProviderContract
+from tests.support.clock import ManualClock
+from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, ISSUER, RAW_NONCE, SUBJECT, OidcFake
+from tests.support.fakes.steam import IDENTITY, PLAYER, SteamFake, ticket
+from tests.support.platforms import connected, opened
+
+KEY = "CANARY0123456789ABCDEF0123456789"
+
+
+@dataclass
+class SteamStage:
+    fake: SteamFake
+    provider: IdentityProvider
+    external_id: tuple[str, str] = ("steam", PLAYER)
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def good(self) -> Mapping[str, str]:
+        return {"ticket": ticket("ok", n=next(self.numbers))}
+
+    def forged(self) -> Mapping[str, str]:
+        return {"ticket": ticket("e101", n=next(self.numbers))}
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return {"ticket": ticket("ok", app=570, n=next(self.numbers))}
+
+    def break_down(self) -> None:
+        self.fake.scenario = "http503"
+
+    def talk_nonsense(self) -> None:
+        self.fake.scenario = "html200"
+
+
+class TestSteam(IdentityProviderContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock) -> AsyncIterator[SteamStage]:
+        fake = SteamFake(KEY)
+        async with fake.serving() as url, connected(clock, []) as connections:
+            provider = opened(
+                connections,
+                PROVIDERS="steam",
+                STEAM_URL=url,
+                STEAM_KEY=KEY,
+                STEAM_APP_IDS="480",
+                STEAM_IDENTITY=IDENTITY,
+            )
+            yield SteamStage(fake, provider)
+
+
+@dataclass
+class OidcStage:
+    fake: OidcFake
+    provider: IdentityProvider
+    external_id: tuple[str, str]
+    forget_keys: Callable[[], None]
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def _credential(self, token: str) -> Mapping[str, str]:
+        return {"id_token": token, "nonce": RAW_NONCE}
+
+    def good(self) -> Mapping[str, str]:
+        return self._credential(self.fake.id_token(jti=str(next(self.numbers))))
+
+    def forged(self) -> Mapping[str, str]:
+        head, _, rest = self.fake.id_token().partition(".")
+        return self._credential(f"{head}.{rest[:20]}A{rest[20:]}")
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return self._credential(self.fake.id_token(aud="com.other.game"))
+
+    def break_down(self) -> None:
+        self.forget_keys()
+        self.fake.status = 503
+
+    def talk_nonsense(self) -> None:
+        self.fake.document = b"<html>maintenance</html>"
+
+
+@contextlib.asynccontextmanager
+async def oidc_stage(
+    fake: OidcFake, clock: ManualClock, prefix: str, external_id: tuple[str, str], **more: str
+) -> AsyncIterator[OidcStage]:
+    async with fake.serving() as url, connected(clock, []) as connections:
+        variables: dict[str, Any] = {
+            f"{prefix}_JWKS_URL": url,
+            f"{prefix}_AUDIENCES": AUDIENCE,
+            **more,
+        }
+        provider = opened(connections, **variables)
+        # Known keys hold for a day, however down the issuer is.
+        yield OidcStage(fake, provider, external_id, lambda: clock.advance(86_400))
+
+
+class TestAnyIssuer(IdentityProviderContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        fake = OidcFake(clock, signing_key)
+        more = {"OIDC_PROVIDERS": "acme", "OIDC_ACME_ISSUERS": ISSUER}
+        external_id = ("oidc_acme", f"{ISSUER}:{SUBJECT}")
+        async with oidc_stage(fake, clock, "OIDC_ACME", external_id, **more) as stage:
+            yield stage
+
+
+class TestGoogle(IdentityProviderContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        fake = OidcFake(clock, signing_key, iss="https://accounts.google.com")
+        external_id = ("google", SUBJECT)
+        async with oidc_stage(fake, clock, "GOOGLE", external_id, PROVIDERS="google") as stage:
+            yield stage
+
+
+class TestApple(IdentityProviderContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        claims = {"iss": "https://appleid.apple.com", "nonce": HASHED_NONCE}
+        fake = OidcFake(clock, signing_key, **claims, nonce_supported=True)
+        more = {"PROVIDERS": "apple", "APPLE_TEAM_ID": "TEAM123456"}
+        external_id = ("apple", f"TEAM123456:{SUBJECT}")
+        async with oidc_stage(fake, clock, "APPLE", external_id, **more) as stage:
+            yield stage
+
+
+class TestFacebookLimited(IdentityProviderContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        fake = OidcFake(clock, signing_key, iss="https://www.facebook.com")
+        external_id = ("facebook", f"{AUDIENCE}:{SUBJECT}")
+        more = {"PROVIDERS": "facebook_limited"}
+        async with oidc_stage(fake, clock, "FACEBOOK_LIMITED", external_id, **more) as stage:
+            yield stage

@@ -1,0 +1,1 @@
+"""Platforms that say who a player is, each against its fake."""

@@ -1,0 +1,1 @@
+"""Platforms as servers of their own: real sockets, named scenarios, and they count."""
