@@ -22,6 +22,7 @@ from services.identity.adapters import dynamodb as identity
 from services.identity.bans import Bans
 from services.identity.erasures import Erasures, Exports
 from services.identity.idempotency import Idempotency, KeyedRequest
+from services.identity.links import Links
 from services.identity.models import (
     SIGNED_OUT,
     Account,
@@ -229,8 +230,13 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
     await show("export a player: identity", exports.own(user_id))
     await show("export a player: 3 records and their versions", read(exports.others(user_id)))
     # Where tokens live for no time the first pass is the last.
-    waiting = Erasures(store, accounts, sessions, holders, timedelta(minutes=17), clock)
-    at_once = Erasures(store, accounts, sessions, holders, timedelta(0), clock)
+    bans = Bans(accounts, identity.DynamoIdentityBanStore(client, prefix), clock)
+    links = Links(identity.DynamoIdentityStore(client, prefix), accounts, bans, clock)
+
+    def erasures(lifetime: timedelta) -> Erasures:
+        return Erasures(store, accounts, sessions, links, holders, lifetime, clock)
+
+    waiting, at_once = erasures(timedelta(minutes=17)), erasures(timedelta(0))
     await show("erase a player, all of that", waiting.request(user_id))
     revocations = Revocations(sessions, store, timedelta(minutes=16), clock)
     await show("the list of what was taken back: 1 player", revocations.refresh())

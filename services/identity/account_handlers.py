@@ -5,11 +5,14 @@ from http import HTTPStatus
 from aiohttp import web
 
 from services.identity import account_wire as wire
-from services.identity.appkeys import ACCOUNTS, ERASURES, EXPORTS, SESSIONS
+from services.identity.appkeys import ACCOUNTS, ERASURES, EXPORTS, LINKS, LOGINS, SESSIONS
 from services.identity.models import SIGNED_OUT, SessionKey
+from services.identity.wire import read_platform
 from shared import errors
 from shared.auth.claims import Claims
 from shared.auth.middleware import CLAIMS, require_player
+from shared.http.addresses import client_address
+from shared.http.bodies import read_object
 from shared.http.responses import json_response, json_stream
 
 routes = web.RouteTableDef()
@@ -60,6 +63,25 @@ async def account(request: web.Request) -> web.Response:
 async def new_guest_secret(request: web.Request) -> web.Response:
     guest = await request.app[ACCOUNTS].new_guest_secret(request[CLAIMS].subject)
     return json_response(wire.render_secret(guest))
+
+
+@routes.post("/v1/account/identities")
+@require_player()
+async def link(request: web.Request) -> web.Response:
+    """The scope `authenticated` is in the next access token."""
+    asked = read_platform(await read_object(request))
+    account = await request.app[LOGINS].link(
+        request[CLAIMS].subject, asked.provider, asked.parts, address=client_address(request)
+    )
+    return json_response(wire.render_account(account))
+
+
+@routes.delete("/v1/account/identities/{provider}")
+@require_player()
+async def unlink(request: web.Request) -> web.Response:
+    provider = wire.read_provider(request.match_info)
+    account = await request.app[LINKS].unlink(request[CLAIMS].subject, provider)
+    return json_response(wire.render_account(account))
 
 
 @routes.delete("/v1/account")

@@ -33,11 +33,16 @@ def read_user_id(match_info: Mapping[str, str]) -> str:
     return user_id
 
 
-def read_identity(match_info: Mapping[str, str]) -> tuple[str, str]:
-    """Provider and external id."""
-    provider, external_id = match_info["provider"], match_info["external_id"]
+def read_provider(match_info: Mapping[str, str]) -> str:
+    provider = match_info["provider"]
     if not _PROVIDER.fullmatch(provider):
         raise errors.InvalidRequest("a provider is 1 to 32 of a-z, 0-9, - and _")
+    return provider
+
+
+def read_identity(match_info: Mapping[str, str]) -> tuple[str, str]:
+    """Provider and external id."""
+    provider, external_id = read_provider(match_info), match_info["external_id"]
     if len(external_id) > _LONGEST_EXTERNAL_ID or not external_id.isprintable():
         raise errors.InvalidRequest("that is no id that a provider gives")
     return provider, external_id
@@ -82,7 +87,14 @@ def render_account(account: Account) -> dict[str, object]:
     return {
         "user_id": account.user_id,
         "scope": account.scope,
-        "identities": [],
+        "identities": [
+            {
+                "provider": identity.provider,
+                "external_id": identity.external_id,
+                "linked_at": to_iso(identity.linked_at),
+            }
+            for identity in account.identities
+        ],
         "created_at": to_iso(account.created_at),
     }
 

@@ -1,7 +1,7 @@
 """identity's composition root."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -40,7 +40,6 @@ from services.identity.appkeys import (
     REVOCATIONS,
     SERVICE_CLIENTS,
     SESSIONS,
-    TRUSTED_PROXY_HOPS,
     WELL_KNOWN,
 )
 from services.identity.assertions import AssertionVerifier
@@ -55,10 +54,12 @@ from services.identity.ports import (
     AccountStore,
     IdempotencyStore,
     IdentityBanStore,
+    IdentityProvider,
     IdentityStore,
     PlayerDataHolder,
     SessionStore,
 )
+from services.identity.providers.settings import open_providers
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients, ServiceClientStore
@@ -71,6 +72,7 @@ from shared.auth.middleware import authenticate
 from shared.auth.verifier import LEEWAY, Expectations, TokenVerifier
 from shared.background import repeating
 from shared.clock import Clock, SystemClock
+from shared.http.addresses import TRUSTED_PROXY_HOPS
 from shared.http.app import new_app
 from shared.http.client import new_session
 from shared.http.server import serve
@@ -170,11 +172,11 @@ async def open_app(
         ttl=settings.trust.access_token_ttl,
         clock=clock,
     )
-    async with new_session() as http:
+    async with new_session() as http, open_providers(settings.providers, clock) as providers:
         player_data = HttpPlayerData(
             http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
         )
-        yield _create_app(settings, stores, signer, access_tokens, [player_data], clock)
+        yield _create_app(settings, stores, signer, access_tokens, [player_data], providers, clock)
 
 
 def _create_app(
@@ -183,6 +185,7 @@ def _create_app(
     signer: Signer,
     access_tokens: AccessTokens,
     holders: Collection[PlayerDataHolder],
+    providers: Mapping[str, IdentityProvider],
     clock: Clock,
 ) -> web.Application:
     accounts = Accounts(stores.accounts, clock)
@@ -213,7 +216,7 @@ def _create_app(
     app[EXPORTS] = Exports(accounts, stores.sessions, holders)
     limits = LoginLimits(logins=settings.limits.logins, guests=settings.limits.guests, clock=clock)
     app[LIMITS] = limits
-    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens, limits)
+    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens, limits, links, providers)
     app[REVOCATIONS] = revocations
     app[SESSIONS] = sessions
     app[TRUSTED_PROXY_HOPS] = settings.limits.trusted_proxy_hops

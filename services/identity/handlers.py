@@ -3,15 +3,16 @@
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from services.identity import wire
 from services.identity.appkeys import (
     LOGINS,
     REVOCATIONS,
     SESSIONS,
-    TRUSTED_PROXY_HOPS,
     WELL_KNOWN,
 )
+from services.identity.logins import GuestLogin, PlatformLogin
 from shared.auth.middleware import public
 from shared.http.addresses import client_address
 from shared.http.bodies import Fields, read_object, read_parameters
@@ -29,7 +30,7 @@ _routes = web.RouteTableDef()
 async def create_guest(request: web.Request) -> web.Response:
     fields = await read_object(request) if request.can_read_body else Fields({})
     login = await request.app[LOGINS].new_guest(
-        address=_address(request),
+        address=client_address(request),
         device=wire.read_device(fields),
         request=wire.read_keyed_request(request.headers.getall(_IDEMPOTENCY_KEY, []), fields),
     )
@@ -40,13 +41,14 @@ async def create_guest(request: web.Request) -> web.Response:
 @public
 async def log_in(request: web.Request) -> web.Response:
     fields = await read_object(request)
-    guest = wire.read_login(fields)
-    login = await request.app[LOGINS].guest(
-        guest.user_id,
-        guest.secret,
-        address=_address(request),
-        device=wire.read_device(fields),
-    )
+    logins, address = request.app[LOGINS], client_address(request)
+    device = wire.read_device(fields)
+    login: GuestLogin | PlatformLogin
+    match wire.read_login(fields):
+        case wire.GuestCredential(user_id, secret):
+            login = await logins.guest(user_id, secret, address=address, device=device)
+        case wire.PlatformCredential(provider, parts):
+            login = await logins.platform(provider, parts, address=address, device=device)
     return json_response(wire.render_tokens(login.tokens), status=201)
 
 
@@ -89,13 +91,27 @@ async def login_as_guest(request: web.Request) -> web.Response:
     guest = wire.read_optional_guest(fields)
     logins = request.app[LOGINS]
     if guest:
-        login = await logins.guest(guest.user_id, guest.secret, address=_address(request))
+        login = await logins.guest(guest.user_id, guest.secret, address=client_address(request))
     else:
         keys = request.headers.getall(_IDEMPOTENCY_KEY, [])
         login = await logins.new_guest(
-            address=_address(request), request=wire.read_keyed_request(keys, fields)
+            address=client_address(request), request=wire.read_keyed_request(keys, fields)
         )
     return json_response(wire.render_drop_in_guest(login))
+
+
+def login_with(provider: str, *, sent: str, part: str, answered: str) -> Handler:
+    """The drop-in login of a platform: what is `sent` is a part of its credential."""
+
+    @public
+    async def log_in_with(request: web.Request) -> web.Response:
+        token = wire.read_platform_token(await read_parameters(request), sent)
+        login = await request.app[LOGINS].platform(
+            provider, {part: token}, address=client_address(request)
+        )
+        return json_response(wire.render_drop_in_platform(login, answered))
+
+    return log_in_with
 
 
 @public
@@ -109,11 +125,11 @@ routes = [
     *_routes,
     *drop_in("/login-as-guest", login_as_guest),
     *drop_in("/refresh-access-token", refresh_access_token),
+    *drop_in(
+        "/login-with-steam",
+        login_with("steam", sent="steam_auth_token", part="ticket", answered="steam_id"),
+    ),
 ]
-
-
-def _address(request: web.Request) -> str:
-    return client_address(request, request.app[TRUSTED_PROXY_HOPS])
 
 
 def _document(

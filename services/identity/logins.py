@@ -1,11 +1,15 @@
-"""Ways in: a new guest, a guest who comes back."""
+"""Ways in: a new guest, a guest who comes back, and whom a platform confirms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts, NewGuest
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.limits import LoginLimits
+from services.identity.links import Links
+from services.identity.models import Account, ExternalIdentity
+from services.identity.ports import IdentityProvider
 from services.identity.sessions import IssuedTokens, Sessions
 from shared import errors
 from shared.ids import new_id
@@ -19,6 +23,12 @@ class GuestLogin:
     guest_secret: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class PlatformLogin:
+    tokens: IssuedTokens
+    identity: ExternalIdentity
+
+
 class Logins:
     def __init__(
         self,
@@ -27,7 +37,11 @@ class Logins:
         sessions: Sessions,
         access_tokens: AccessTokens,
         limits: LoginLimits,
+        links: Links,
+        providers: Mapping[str, IdentityProvider],
     ) -> None:
+        self._links = links
+        self._providers = providers
         self._limits = limits
         self._accounts = accounts
         self._idempotency = idempotency
@@ -60,6 +74,40 @@ class Logins:
             raise
         self._limits.proven(user_id)
         return GuestLogin(await self._sessions.open(account, device=device), secret)
+
+    async def platform(
+        self,
+        provider: str,
+        credential: Mapping[str, str],
+        *,
+        address: str,
+        device: str | None = None,
+    ) -> PlatformLogin:
+        """Who has an account gets in; who has none gets one.
+
+        Raises TooManyRequests, Banned, and what `IdentityProvider.verify` raises.
+        """
+        self._limits.attempt(address)
+        self._access_tokens.require_key()
+        identity = await self._confirmed(provider, credential)
+        account = await self._links.account_of(identity.provider, identity.external_id)
+        self._limits.proven(account.user_id)
+        return PlatformLogin(await self._sessions.open(account, device=device), identity)
+
+    async def link(
+        self, user_id: str, provider: str, credential: Mapping[str, str], *, address: str
+    ) -> Account:
+        """One more way in for a player. Raises as `platform` and `Links.link` do."""
+        self._limits.attempt(address)
+        identity = await self._confirmed(provider, credential)
+        return await self._links.link(user_id, identity.provider, identity.external_id)
+
+    async def _confirmed(self, provider: str, credential: Mapping[str, str]) -> ExternalIdentity:
+        asked = self._providers.get(provider)
+        if asked is None:
+            known = ", ".join(["guest", *sorted(self._providers)])
+            raise errors.InvalidRequest(f"`provider` must be one of {known}")
+        return await asked.verify(credential)
 
     async def _guest_of(self, request: KeyedRequest) -> NewGuest:
         """First who it is, then the account: a repetition takes up whatever was done before."""

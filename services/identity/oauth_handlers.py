@@ -3,7 +3,7 @@
 from aiohttp import hdrs, web
 
 from services.identity import oauth_wire as wire
-from services.identity.appkeys import LIMITS, SERVICE_CLIENTS, TRUSTED_PROXY_HOPS
+from services.identity.appkeys import LIMITS, SERVICE_CLIENTS
 from services.identity.service_clients import ServiceClient, ServiceClients, ServiceToken
 from shared import errors
 from shared.auth.middleware import public
@@ -26,8 +26,7 @@ async def service_token(request: web.Request) -> web.Response:
 
 
 async def _issue(request: web.Request) -> ServiceToken:
-    address = client_address(request, request.app[TRUSTED_PROXY_HOPS])
-    request.app[LIMITS].attempt(address)
+    request.app[LIMITS].attempt(client_address(request))
     asked = wire.read_token_request(await _form(request), request.headers.get(hdrs.AUTHORIZATION))
     clients = request.app[SERVICE_CLIENTS]
     client = await _authenticate(clients, asked.credential)

@@ -1,17 +1,20 @@
 """JSON and form bodies, and what becomes of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.identity.idempotency import KeyedRequest
-from services.identity.logins import GuestLogin
+from services.identity.logins import GuestLogin, PlatformLogin
 from services.identity.sessions import IssuedTokens
 from shared import errors
 from shared.http.bodies import Fields
 
 _LONGEST_ID = 128
 _LONGEST_SECRET = 256
+_LONGEST_PROVIDER = 64
+_LONGEST_PART = 8192
+_MOST_PARTS = 16
 _LONGEST_TOKEN = 512
 _LONGEST_DEVICE = 128
 _IDEMPOTENCY_KEY = re.compile("[!-~]{16,128}")
@@ -21,6 +24,14 @@ _IDEMPOTENCY_KEY = re.compile("[!-~]{16,128}")
 class GuestCredential:
     user_id: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformCredential:
+    """`parts` are what the provider's own page says, all of them text."""
+
+    provider: str
+    parts: Mapping[str, str] = field(repr=False)
 
 
 def read_optional_guest(fields: Fields) -> GuestCredential | None:
@@ -44,11 +55,20 @@ def read_keyed_request(keys: Sequence[str], body: Fields) -> KeyedRequest | None
     return KeyedRequest(keys[0], body.canonical())
 
 
-def read_login(fields: Fields) -> GuestCredential:
-    provider = fields.text("provider", longest=32)
-    if provider != "guest":
-        raise errors.InvalidRequest("`provider` must be guest")
-    return _read_guest(fields.object("credential"), secret="guest_secret")  # noqa: S106
+def read_login(fields: Fields) -> GuestCredential | PlatformCredential:
+    if fields.text("provider", longest=_LONGEST_PROVIDER) == "guest":
+        return _read_guest(fields.object("credential"), secret="guest_secret")  # noqa: S106
+    return read_platform(fields)
+
+
+def read_platform(fields: Fields) -> PlatformCredential:
+    parts = fields.object("credential")
+    if len(parts.names()) > _MOST_PARTS:
+        raise errors.InvalidRequest(f"`credential` has at most {_MOST_PARTS} parts")
+    return PlatformCredential(
+        fields.text("provider", longest=_LONGEST_PROVIDER),
+        {name: parts.text(name, longest=_LONGEST_PART) for name in parts.names()},
+    )
 
 
 def read_device(fields: Fields) -> str | None:
@@ -88,6 +108,15 @@ def render_drop_in(tokens: IssuedTokens) -> dict[str, object]:
 
 def render_drop_in_guest(login: GuestLogin) -> dict[str, object]:
     return {**render_drop_in(login.tokens), "guest_secret": login.guest_secret}
+
+
+def read_platform_token(fields: Fields, name: str) -> str:
+    return fields.text(name, longest=_LONGEST_PART)
+
+
+def render_drop_in_platform(login: PlatformLogin, name: str) -> dict[str, object]:
+    """With the platform's id under the `name` that the SDKs read."""
+    return {**render_drop_in(login.tokens), name: login.identity.external_id}
 
 
 def _read_guest(fields: Fields, *, secret: str) -> GuestCredential:

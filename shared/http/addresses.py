@@ -6,16 +6,18 @@ from ipaddress import IPv6Address, ip_address
 
 from aiohttp import hdrs, web
 
+TRUSTED_PROXY_HOPS: web.AppKey[int] = web.AppKey("TRUSTED_PROXY_HOPS", int)
+
 UNKNOWN = "unknown"
 """The one name of all whose peer has no address, as on a Unix socket."""
 
 _WITH_PORT = re.compile(r"\[([^]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 
-def client_address(request: web.BaseRequest, trusted_hops: int) -> str:
+def client_address(request: web.Request) -> str:
     """As `address_of`, of the request's peer and all its X-Forwarded-For headers."""
     forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
-    return address_of(request.remote, forwarded, trusted_hops)
+    return address_of(request.remote, forwarded, request.app[TRUSTED_PROXY_HOPS])
 
 
 def address_of(peer: str | None, forwarded: Sequence[str], trusted_hops: int) -> str:

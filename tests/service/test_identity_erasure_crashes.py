@@ -27,9 +27,16 @@ from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb, sqlite
 from services.identity.adapters.player_data import HttpPlayerData
+from services.identity.bans import Bans
 from services.identity.erasures import Erasures
+from services.identity.links import Links
 from services.identity.models import Account, Ban, Session
-from services.identity.ports import AccountStore, SessionStore
+from services.identity.ports import (
+    AccountStore,
+    IdentityBanStore,
+    IdentityStore,
+    SessionStore,
+)
 from services.identity.refresh_tokens import RefreshTokens
 from services.identity.sessions import IssuedTokens, SessionLimits, Sessions
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
@@ -75,6 +82,8 @@ class World(Protocol):
 
     def stores(self, around: Around = _untouched) -> tuple[AccountStore, SessionStore]: ...
 
+    def platforms(self) -> tuple[IdentityStore, IdentityBanStore]: ...
+
 
 @dataclass
 class InSqlite:
@@ -90,6 +99,12 @@ class InSqlite:
         return (
             around(sqlite.SqliteAccountStore(self.database)),
             around(sqlite.SqliteSessionStore(self.database)),
+        )
+
+    def platforms(self) -> tuple[IdentityStore, IdentityBanStore]:
+        return (
+            sqlite.SqliteIdentityStore(self.database),
+            sqlite.SqliteIdentityBanStore(self.database),
         )
 
 
@@ -108,6 +123,12 @@ class InDynamoDB:
         return (
             dynamodb.DynamoAccountStore(client, self.prefix),
             dynamodb.DynamoSessionStore(client, self.prefix),
+        )
+
+    def platforms(self) -> tuple[IdentityStore, IdentityBanStore]:
+        return (
+            dynamodb.DynamoIdentityStore(self.client, self.prefix),
+            dynamodb.DynamoIdentityBanStore(self.client, self.prefix),
         )
 
 
@@ -277,9 +298,16 @@ class Story:
 
     def new_process(self, around: Around = _untouched) -> Erasures:
         accounts, sessions = self.world.stores(around)
+        identities, bans = self.world.platforms()
         holder = HttpPlayerData(self.http, self.mesh.url, self.access_tokens)
         return Erasures(
-            accounts, Accounts(accounts, self.clock), sessions, [holder], LIFETIME, self.clock
+            accounts,
+            Accounts(accounts, self.clock),
+            sessions,
+            Links(identities, self.accounts, Bans(self.accounts, bans, self.clock), self.clock),
+            [holder],
+            LIFETIME,
+            self.clock,
         )
 
     # What guests do.

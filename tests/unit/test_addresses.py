@@ -7,7 +7,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.http.addresses import UNKNOWN, address_of, client_address
+from shared.http.addresses import TRUSTED_PROXY_HOPS, UNKNOWN, address_of, client_address
 from tests.support.servers import Answer, send, serving
 
 PEER = "198.51.100.1"
@@ -168,20 +168,24 @@ def test_there_is_always_a_short_name(peer: str | None, made_up: list[str], hops
 
 
 async def answer_with_name(request: web.Request) -> web.Response:
-    return web.Response(text=client_address(request, int(request.match_info["hops"])))
+    return web.Response(text=client_address(request))
 
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
     app = web.Application()
-    app.router.add_get("/{hops}", answer_with_name)
+    for hops in range(3):
+        behind = web.Application()
+        behind[TRUSTED_PROXY_HOPS] = hops
+        behind.router.add_get("/", answer_with_name)
+        app.add_subapp(f"/{hops}", behind)
     async with serving(app) as url:
         yield url
 
 
 async def ask(url: str, hops: int, *headers: str) -> Answer:
     lines = [f"X-Forwarded-For: {header}" for header in headers]
-    return await send(url, "\r\n".join([f"GET /{hops} HTTP/1.1", *lines]))
+    return await send(url, "\r\n".join([f"GET /{hops}/ HTTP/1.1", *lines]))
 
 
 async def test_a_request_counts_for_its_peer(url: str) -> None:

@@ -1,0 +1,212 @@
+"""Ways in through a platform: log in, link, unlink, over a socket and with Steam's stand-in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import QUICK_KEYS
+from tests.support import apps
+from tests.support.apps import RunningIdentity
+from tests.support.calls import call, claims_of
+from tests.support.clock import ManualClock
+from tests.support.fakes import steam
+from tests.support.fakes.steam import LENDER, PLAYER, SteamFake, ticket
+from tests.support.people import Person, ban, new_person, operate
+from tests.support.servers import Answer
+
+KEY = "0123456789ABCDEF0123456789ABCDEF"
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[tuple[SteamFake, str]]:
+    made = SteamFake(KEY)
+    async with made.serving() as url:
+        yield made, url
+
+
+@pytest.fixture
+async def identity(
+    tmp_path: Path, clock: ManualClock, fake: tuple[SteamFake, str]
+) -> AsyncIterator[RunningIdentity]:
+    environ = {
+        **QUICK_KEYS,
+        "PLAYMESH_PROVIDERS": "steam",
+        "PLAYMESH_STEAM_URL": fake[1],
+        "PLAYMESH_STEAM_KEY": KEY,
+        "PLAYMESH_STEAM_APP_IDS": steam.APP_ID,
+        "PLAYMESH_STEAM_IDENTITY": steam.IDENTITY,
+    }
+    async with apps.identity(tmp_path, clock, environ) as running:
+        yield running
+
+
+def of_steam(scenario: str = "ok", **fields: str | int) -> str:
+    """A ticket; each is of its own, since one is good once."""
+    of_steam.count += 1  # type: ignore[attr-defined]  # a counter that belongs to nothing else
+    known = {"id": PLAYER, "identity": steam.IDENTITY, "app": steam.APP_ID}
+    return ticket(scenario, **{**known, "n": of_steam.count, **fields})  # type: ignore[attr-defined]
+
+
+of_steam.count = 0  # type: ignore[attr-defined]
+
+
+async def log_in(identity: RunningIdentity, sent: str | None = None) -> Answer:
+    body = {"provider": "steam", "credential": {"ticket": sent or of_steam()}}
+    return await call(identity.http, "POST", "/v1/sessions", json=body)
+
+
+async def link(player: Person, sent: str | None = None) -> Answer:
+    body = {"provider": "steam", "credential": {"ticket": sent or of_steam()}}
+    return await player.call("POST", "/v1/account/identities", json=body)
+
+
+def person(identity: RunningIdentity, answer: Answer) -> Person:
+    assert answer.status in (200, 201), answer
+    return Person(identity, answer.json()["user_id"], "", answer.json())
+
+
+class TestLogin:
+    async def test_the_first_one_makes_an_account_and_the_next_finds_it(
+        self, identity: RunningIdentity
+    ) -> None:
+        first, second = [person(identity, await log_in(identity)) for _ in range(2)]
+        assert first.user_id == second.user_id
+        assert claims_of(first.tokens["access_token"])["scope"] == "authenticated"
+        account = (await first.call("GET", "/v1/account")).json()
+        assert [(one["provider"], one["external_id"]) for one in account["identities"]] == [
+            ("steam", PLAYER)
+        ]
+
+    async def test_of_50_first_logins_at_once_all_are_the_same_player(
+        self, identity: RunningIdentity
+    ) -> None:
+        answers = await asyncio.gather(*(log_in(identity) for _ in range(50)))
+        assert {answer.status for answer in answers} == {201}
+        assert len({answer.json()["user_id"] for answer in answers}) == 1
+
+    async def test_the_drop_in_route_answers_what_the_sdks_read(
+        self, identity: RunningIdentity
+    ) -> None:
+        query = {"steam_auth_token": of_steam()}
+        answer = await call(identity.http, "GET", "/login-with-steam", params=query)
+        assert set(answer.json()) == {
+            "user_id",
+            "steam_id",
+            "auth_token",
+            "refresh_token",
+            "auth_token_expires_in",
+            "refresh_token_expires_in",
+        }
+        assert answer.json()["steam_id"] == PLAYER
+
+    @pytest.mark.parametrize(
+        ("scenario", "status", "code"),
+        [
+            ("e101", 401, "invalid_credential"),
+            ("http503", 503, "provider_unavailable"),
+            ("html200", 503, "provider_unavailable"),
+        ],
+    )
+    async def test_what_steam_says_is_answered_in_our_words(
+        self, identity: RunningIdentity, scenario: str, status: int, code: str
+    ) -> None:
+        answer = await log_in(identity, of_steam(scenario))
+        assert (answer.status, answer.code) == (status, code)
+        assert KEY not in str(answer)
+
+    async def test_a_provider_that_is_not_on_is_a_bad_request(
+        self, identity: RunningIdentity
+    ) -> None:
+        body = {"provider": "gog", "credential": {"ticket": "x"}}
+        answer = await call(identity.http, "POST", "/v1/sessions", json=body)
+        assert (answer.status, answer.code) == (400, "invalid_request")
+        assert "guest, steam" in answer.json()["detail"]
+
+    async def test_while_steam_is_away_guests_and_refreshes_go_on(
+        self, identity: RunningIdentity, fake: tuple[SteamFake, str]
+    ) -> None:
+        player = person(identity, await log_in(identity))
+        fake[0].scenario = "http503"
+        assert (await log_in(identity)).status == 503
+        assert (await player.refresh()).status == 200
+        assert (await new_person(identity)).user_id
+
+    async def test_who_is_banned_here_is_told_so(self, identity: RunningIdentity) -> None:
+        player = person(identity, await log_in(identity))
+        await ban(identity, player.user_id, reason="aim bot")
+        answer = await log_in(identity)
+        assert (answer.status, answer.code, answer.json()["reason"]) == (403, "banned", "aim bot")
+
+    async def test_a_banned_identity_neither_gets_in_nor_is_linked(
+        self, identity: RunningIdentity
+    ) -> None:
+        await operate(identity, "POST", f"/identities/steam/{PLAYER}/ban", {"reason": "cheating"})
+        guest = await new_person(identity)
+        assert (await log_in(identity)).code == "banned"
+        assert (await link(guest)).code == "banned"
+        assert (await log_in(identity, of_steam(id=LENDER))).status == 201
+
+
+class TestLink:
+    async def test_a_guest_who_links_is_the_same_player_on_the_next_device(
+        self, identity: RunningIdentity
+    ) -> None:
+        guest = await new_person(identity)
+        assert (await link(guest)).status == 200
+        other = person(identity, await log_in(identity))
+        assert other.user_id == guest.user_id
+
+    async def test_the_next_access_token_says_authenticated(
+        self, identity: RunningIdentity
+    ) -> None:
+        guest = await new_person(identity)
+        await link(guest)
+        assert claims_of(guest.tokens["access_token"])["scope"] == "guest"
+        await guest.refresh()
+        assert claims_of(guest.tokens["access_token"])["scope"] == "authenticated"
+
+    async def test_linking_again_changes_nothing(self, identity: RunningIdentity) -> None:
+        guest = await new_person(identity)
+        first, second = [await link(guest) for _ in range(2)]
+        assert first.json() == second.json()
+
+    async def test_what_is_another_accounts_is_a_conflict_that_names_nobody(
+        self, identity: RunningIdentity
+    ) -> None:
+        owner = person(identity, await log_in(identity))
+        guest = await new_person(identity)
+        answer = await link(guest)
+        assert (answer.status, answer.code) == (409, "already_linked")
+        assert owner.user_id not in str(answer)
+        assert (await guest.call("GET", "/v1/account")).json()["identities"] == []
+
+    async def test_of_50_that_link_one_identity_at_once_one_succeeds(
+        self, identity: RunningIdentity
+    ) -> None:
+        guests = [await new_person(identity) for _ in range(50)]
+        answers = await asyncio.gather(*(link(guest) for guest in guests))
+        assert sorted(answer.status for answer in answers) == [200] + [409] * 49
+
+
+class TestUnlink:
+    async def test_what_is_unlinked_is_a_way_in_no_more(self, identity: RunningIdentity) -> None:
+        guest = await new_person(identity)
+        await link(guest)
+        answer = await guest.call("DELETE", "/v1/account/identities/steam")
+        assert (answer.status, answer.json()["identities"]) == (200, [])
+        assert person(identity, await log_in(identity)).user_id != guest.user_id
+
+    async def test_the_last_way_in_stays(self, identity: RunningIdentity) -> None:
+        player = person(identity, await log_in(identity))
+        answer = await player.call("DELETE", "/v1/account/identities/steam")
+        assert (answer.status, answer.code) == (409, "conflict")
+        assert person(identity, await log_in(identity)).user_id == player.user_id
+
+
+async def test_after_an_erasure_the_person_may_begin_anew(identity: RunningIdentity) -> None:
+    player = person(identity, await log_in(identity))
+    assert (await player.call("DELETE", "/v1/account")).status == 202  # there is no player_data
+    again = person(identity, await log_in(identity))
+    assert again.user_id != player.user_id
