@@ -80,7 +80,7 @@ IDENTITY = {
         f"{method} {slash}{path}": PUBLIC
         for method in ("GET", "POST")
         for slash in ("", "/")
-        for path in ("/login-as-guest", "/refresh-access-token")
+        for path in ("/login-as-guest", "/login-with-steam", "/refresh-access-token")
     },
     "GET /v1/sessions": PLAYER,
     "DELETE /v1/sessions": PLAYER,
@@ -89,6 +89,8 @@ IDENTITY = {
     "GET /v1/account": PLAYER,
     "DELETE /v1/account": PLAYER,
     "POST /v1/account/guest-secret": PLAYER,
+    "POST /v1/account/identities": PLAYER,
+    "DELETE /v1/account/identities/{provider}": PLAYER,
     "GET /v1/account/export": PLAYER,
     f"GET {PLAYER_OF_IDENTITY}": OPERATE,
     f"POST {PLAYER_OF_IDENTITY}/ban": OPERATE,

@@ -36,6 +36,7 @@ TOKEN_REQUEST = {
 }
 GUEST = {"user_id": "0" * 32, "guest_secret": SECRET}
 REFRESH = {"refresh_token": "r1.x"}
+STEAM = {"steam_auth_token": "00"}
 
 TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "/v1/guests": {"device": {"name": "phone"}},
@@ -43,12 +44,15 @@ TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "/v1/sessions/refresh": REFRESH,
     "/login-as-guest": GUEST,
     "//login-as-guest": GUEST,
+    "/login-with-steam": STEAM,
+    "//login-with-steam": STEAM,
     "/refresh-access-token": REFRESH,
     "//refresh-access-token": REFRESH,
 }
 TAKES_FORM: dict[str, Mapping[str, str]] = {
     "/oauth2/token": TOKEN_REQUEST,
     **{path: GUEST for path in TAKES_JSON if "guest" in path and "v1" not in path},
+    **{path: STEAM for path in TAKES_JSON if "steam" in path},
     **{path: REFRESH for path in TAKES_JSON if "access-token" in path},
 }
 TAKES_QUERY = {path: values for path, values in TAKES_FORM.items() if path != "/oauth2/token"}

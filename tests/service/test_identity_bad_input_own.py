@@ -40,6 +40,8 @@ FOR_PLAYERS = {
     "/v1/account": ("GET", "HEAD", "DELETE"),
     "/v1/account/guest-secret": ("POST",),
     "/v1/account/export": ("GET", "HEAD"),
+    "/v1/account/identities": ("POST",),
+    "/v1/account/identities/{provider}": ("DELETE",),
 }
 FOR_OPERATORS = {
     PLAYER: ("GET", "HEAD"),
