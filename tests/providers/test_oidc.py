@@ -433,6 +433,18 @@ async def test_nobody_else_is_google(
     assert await code(open_provider(**google), fake.id_token(iss=issuer)) == "wrong_audience"
 
 
+@pytest.mark.parametrize(("length", "gets_in"), [(255, True), (256, False)])
+async def test_a_subject_has_255_characters_at_most(
+    open_provider: Open, google: dict[str, str], fake: OidcFake, length: int, *, gets_in: bool
+) -> None:
+    token = fake.id_token(iss="accounts.google.com", sub="1" * length)
+    provider = open_provider(**google)
+    if gets_in:
+        assert (await login(provider, token)).external_id == "1" * length
+    else:
+        assert await reason(provider, token) == "sub"
+
+
 # Facebook
 
 

@@ -173,6 +173,10 @@ WRONG: dict[str, tuple[str, Forge]] = {
     "empty audiences": ("wrong_audience", _claims(aud=[])),
     "audience is a number": ("wrong_audience", _claims(aud=[AUDIENCE, 7])),
     "another audience as well": ("wrong_audience", _claims(aud=[AUDIENCE, "com.other.game"])),
+    "another audience, asked by ours": (
+        "wrong_audience",
+        _claims(aud=[AUDIENCE, "com.other.game"], azp=AUDIENCE),
+    ),
     "expired": ("expired_credential", _later(iat=-3600, exp=-60)),
     "no exp": ("invalid_credential", _claims(exp=None)),
     "exp is text": ("invalid_credential", _claims(exp="9999999999")),
@@ -181,6 +185,7 @@ WRONG: dict[str, tuple[str, Forge]] = {
     "exp is endless": ("invalid_credential", _claims(exp=2**60)),
     "no iat": ("invalid_credential", _claims(iat=None)),
     "of the future": ("invalid_credential", _later(iat=61, exp=3661)),
+    "of the future, valid before": ("invalid_credential", _later(iat=61, nbf=0, exp=3661)),
     "not before a minute": ("invalid_credential", _later(nbf=61)),
     "too old": ("expired_credential", _later(iat=-3660, exp=3600)),
     "no subject": ("invalid_credential", _claims(sub=None)),
