@@ -40,6 +40,7 @@ from services.identity.appkeys import (
     REVOCATIONS,
     SERVICE_CLIENTS,
     SESSIONS,
+    VERIFIER,
     WELL_KNOWN,
 )
 from services.identity.assertions import AssertionVerifier
@@ -236,7 +237,8 @@ def _create_app(
         longest_lifetime=settings.trust.access_token_ttl,
     )
     # With the keys and the list that are here already, rather than over HTTP from itself.
-    app.middlewares.append(authenticate(TokenVerifier(signer, expectations, clock, revocations)))
+    app[VERIFIER] = verifier = TokenVerifier(signer, expectations, clock, revocations)
+    app.middlewares.append(authenticate(verifier))
     return app
 
 

@@ -12,6 +12,7 @@ from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients
 from services.identity.sessions import Sessions
 from services.identity.well_known import WellKnown
+from shared.auth.verifier import TokenVerifier
 
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("ACCOUNTS", Accounts)
 BANS: web.AppKey[Bans] = web.AppKey("BANS", Bans)
@@ -23,4 +24,5 @@ LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
 REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)
 SERVICE_CLIENTS: web.AppKey[ServiceClients] = web.AppKey("SERVICE_CLIENTS", ServiceClients)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("SESSIONS", Sessions)
+VERIFIER: web.AppKey[TokenVerifier] = web.AppKey("VERIFIER", TokenVerifier)
 WELL_KNOWN: web.AppKey[WellKnown] = web.AppKey("WELL_KNOWN", WellKnown)

@@ -10,9 +10,11 @@ from services.identity.appkeys import (
     LOGINS,
     REVOCATIONS,
     SESSIONS,
+    VERIFIER,
     WELL_KNOWN,
 )
 from services.identity.logins import GuestLogin, PlatformLogin
+from shared import errors
 from shared.auth.middleware import public
 from shared.http.addresses import client_address
 from shared.http.bodies import Fields, read_object, read_parameters
@@ -105,9 +107,14 @@ def login_with(provider: str, *, sent: str, part: str, answered: str) -> Handler
 
     @public
     async def log_in_with(request: web.Request) -> web.Response:
-        token = wire.read_platform_token(await read_parameters(request), sent)
+        fields = await read_parameters(request)
+        token = wire.read_platform_token(fields, sent)
+        mine = wire.read_link_token(fields)
         login = await request.app[LOGINS].platform(
-            provider, {part: token}, address=client_address(request)
+            provider,
+            {part: token},
+            address=client_address(request),
+            link_to=await _player(request, mine) if mine is not None else None,
         )
         return json_response(wire.render_drop_in_platform(login, answered))
 
@@ -130,6 +137,14 @@ routes = [
         login_with("steam", sent="steam_auth_token", part="ticket", answered="steam_id"),
     ),
 ]
+
+
+async def _player(request: web.Request, token: str) -> str:
+    """Whose access token it is. Raises InvalidToken."""
+    claims = await request.app[VERIFIER].verify(token)
+    if claims.is_service:
+        raise errors.InvalidToken
+    return claims.subject
 
 
 def _document(

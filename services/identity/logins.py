@@ -25,8 +25,11 @@ class GuestLogin:
 
 @dataclass(frozen=True, slots=True)
 class PlatformLogin:
+    """`link_conflict`: it was to be linked to another account than the one of `tokens`."""
+
     tokens: IssuedTokens
     identity: ExternalIdentity
+    link_conflict: bool = False
 
 
 class Logins:
@@ -82,17 +85,28 @@ class Logins:
         *,
         address: str,
         device: str | None = None,
+        link_to: str | None = None,
     ) -> PlatformLogin:
         """Who has an account gets in; who has none gets one.
 
-        Raises TooManyRequests, Banned, and what `IdentityProvider.verify` raises.
+        `link_to` is the account of a player who wants the identity linked to it. If it is another
+        account's already, the player gets into that one, and is told so. Raises TooManyRequests,
+        Banned, what `IdentityProvider.verify` raises, and, to link, what `Links.link` raises.
         """
         self._limits.attempt(address)
         self._access_tokens.require_key()
         identity = await self._confirmed(provider, credential)
-        account = await self._links.account_of(identity.provider, identity.external_id)
+        key = identity.provider, identity.external_id
+        conflict = False
+        try:
+            account = await (
+                self._links.link(link_to, *key) if link_to else self._links.account_of(*key)
+            )
+        except errors.AlreadyLinked:
+            account, conflict = await self._links.account_of(*key), True
         self._limits.proven(account.user_id)
-        return PlatformLogin(await self._sessions.open(account, device=device), identity)
+        tokens = await self._sessions.open(account, device=device)
+        return PlatformLogin(tokens, identity, link_conflict=conflict)
 
     async def link(
         self, user_id: str, provider: str, credential: Mapping[str, str], *, address: str

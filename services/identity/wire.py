@@ -114,9 +114,16 @@ def read_platform_token(fields: Fields, name: str) -> str:
     return fields.text(name, longest=_LONGEST_PART)
 
 
+def read_link_token(fields: Fields) -> str | None:
+    """The access token of the player to whom the identity is to be linked, if it is."""
+    wanted = fields.optional_text("link_to_existing_user", longest=8)
+    return fields.text("auth_token", longest=_LONGEST_PART) if wanted == "Yes" else None
+
+
 def render_drop_in_platform(login: PlatformLogin, name: str) -> dict[str, object]:
     """With the platform's id under the `name` that the SDKs read."""
-    return {**render_drop_in(login.tokens), name: login.identity.external_id}
+    body = {**render_drop_in(login.tokens), name: login.identity.external_id}
+    return {**body, "link_conflict": True} if login.link_conflict else body
 
 
 def _read_guest(fields: Fields, *, secret: str) -> GuestCredential:

@@ -190,6 +190,49 @@ class TestLink:
         assert sorted(answer.status for answer in answers) == [200] + [409] * 49
 
 
+class TestDropInLink:
+    """As the SDKs of the reference link: with the login itself."""
+
+    async def link(self, player: Person, sent: str | None = None, **more: str) -> Answer:
+        query = {
+            "steam_auth_token": sent or of_steam(),
+            "auth_token": player.tokens["access_token"],
+            "link_to_existing_user": "Yes",
+            **more,
+        }
+        return await call(player.identity.http, "GET", "/login-with-steam", params=query)
+
+    async def test_a_guest_stays_who_it_is(self, identity: RunningIdentity) -> None:
+        guest = await new_person(identity)
+        answer = await self.link(guest)
+        assert (answer.status, answer.json()["user_id"]) == (200, guest.user_id)
+        assert "link_conflict" not in answer.json()
+        assert person(identity, await log_in(identity)).user_id == guest.user_id
+
+    async def test_what_is_another_accounts_signs_in_there_and_says_so(
+        self, identity: RunningIdentity
+    ) -> None:
+        owner, guest = person(identity, await log_in(identity)), await new_person(identity)
+        answer = await self.link(guest)
+        assert (answer.json()["user_id"], answer.json()["link_conflict"]) == (owner.user_id, True)
+        assert (await guest.call("GET", "/v1/account")).json()["identities"] == []
+
+    async def test_without_the_word_nothing_is_linked(self, identity: RunningIdentity) -> None:
+        guest = await new_person(identity)
+        answer = await self.link(guest, link_to_existing_user="No")
+        assert answer.json()["user_id"] != guest.user_id
+
+    @pytest.mark.parametrize("token", ["x", "", None])
+    async def test_a_token_that_does_not_hold_links_nothing_and_logs_nobody_in(
+        self, identity: RunningIdentity, token: str | None
+    ) -> None:
+        guest = await new_person(identity)
+        service = identity.service_token("identity:admin")
+        answer = await self.link(guest, auth_token=service if token is None else token)
+        assert answer.status in (400, 401)
+        assert (await guest.call("GET", "/v1/account")).json()["identities"] == []
+
+
 class TestUnlink:
     async def test_what_is_unlinked_is_a_way_in_no_more(self, identity: RunningIdentity) -> None:
         guest = await new_person(identity)
