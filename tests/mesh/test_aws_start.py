@@ -162,6 +162,8 @@ async def test_every_permission_that_is_denied_is_named(
         f"dynamodb:UpdateItem on table playmesh-idempotency {place}",
         f"dynamodb:GetItem on table playmesh-identities {place}",
         f"dynamodb:PutItem on table playmesh-identities {place}",
+        f"dynamodb:UpdateItem on table playmesh-identities {place}",
+        f"dynamodb:DeleteItem on table playmesh-identities {place}",
         f"dynamodb:GetItem on table playmesh-identity-bans {place}",
         f"dynamodb:UpdateItem on table playmesh-identity-bans {place}",
         f"dynamodb:DeleteItem on table playmesh-identity-bans {place}",
