@@ -294,7 +294,9 @@ async def test_an_answer_that_is_none_is_unavailable(
 async def test_an_answer_that_lacks_what_it_must_have_is_unavailable(
     play: IdentityProvider, sent: str
 ) -> None:
-    assert await refused(play, sent) == "provider_unavailable"
+    with capture_logs() as logs:
+        assert await refused(play, sent) == "provider_unavailable"
+    assert logs[-1]["reason"] == "malformed"
 
 
 async def test_while_google_is_down_it_is_not_asked(

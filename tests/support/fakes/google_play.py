@@ -138,6 +138,7 @@ class GooglePlayFake:
             await self.gate.wait()
         if name == "reset":
             request.transport.abort()
+            return web.Response()
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
         if name == "brokenoff":
