@@ -136,6 +136,15 @@ routes = [
         "/login-with-steam",
         login_with("steam", sent="steam_auth_token", part="ticket", answered="steam_id"),
     ),
+    *drop_in(
+        "/login-with-google-play",
+        login_with(
+            "google_play",
+            sent="google_play_auth_token",
+            part="server_auth_code",
+            answered="google_play_id",
+        ),
+    ),
 ]
 
 

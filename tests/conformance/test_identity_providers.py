@@ -12,6 +12,8 @@ from joserfc.jwk import RSAKey
 from services.identity.ports import IdentityProvider
 from tests.conformance.identity_providers import IdentityProviderContract
 from tests.support.clock import ManualClock
+from tests.support.fakes import google_play
+from tests.support.fakes.google_play import GooglePlayFake
 from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, ISSUER, RAW_NONCE, SUBJECT, OidcFake
 from tests.support.fakes.steam import IDENTITY, PLAYER, SteamFake, ticket
 from tests.support.platforms import connected, opened
@@ -56,6 +58,49 @@ class TestSteam(IdentityProviderContract):
                 STEAM_IDENTITY=IDENTITY,
             )
             yield SteamStage(fake, provider)
+
+
+@dataclass
+class GooglePlayStage:
+    fake: GooglePlayFake
+    provider: IdentityProvider
+    external_id: tuple[str, str] = (
+        "google_play",
+        f"{google_play.APPLICATION}:{google_play.PLAYER}",
+    )
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def good(self) -> Mapping[str, str]:
+        return {"server_auth_code": google_play.code("ok", n=next(self.numbers))}
+
+    def forged(self) -> Mapping[str, str]:
+        return {"server_auth_code": google_play.code("malformed", n=next(self.numbers))}
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return {"server_auth_code": google_play.code("ok", app=570, n=next(self.numbers))}
+
+    def break_down(self) -> None:
+        self.fake.scenario = "http503"
+
+    def talk_nonsense(self) -> None:
+        self.fake.scenario = "html200"
+
+
+class TestGooglePlay(IdentityProviderContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock) -> AsyncIterator[GooglePlayStage]:
+        fake = GooglePlayFake(KEY)
+        async with fake.serving() as url, connected(clock, []) as connections:
+            provider = opened(
+                connections,
+                PROVIDERS="google_play",
+                GOOGLE_PLAY_OAUTH_URL=url,
+                GOOGLE_PLAY_GAMES_URL=url,
+                GOOGLE_PLAY_CLIENT_ID=google_play.CLIENT_ID,
+                GOOGLE_PLAY_CLIENT_SECRET=KEY,
+                GOOGLE_PLAY_APPLICATION_ID=google_play.APPLICATION,
+            )
+            yield GooglePlayStage(fake, provider)
 
 
 @dataclass

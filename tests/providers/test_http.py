@@ -4,6 +4,7 @@ import asyncio
 import math
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 
 import aiohttp
 import pytest
@@ -160,6 +161,58 @@ async def test_calls_are_counted_by_outcome(http: ProviderHttp) -> None:
 
 async def test_an_answer_s_repr_does_not_show_what_it_says(http: ProviderHttp) -> None:
     assert "7656" not in repr(await get(http))
+
+
+# What is sent once
+
+
+async def post(connections: Connections, answer: Callable[[], web.Response]) -> tuple[str, int]:
+    """The refusal, or nothing, and how many requests came."""
+    requests = 0
+
+    async def handle(request: web.Request) -> web.Response:
+        nonlocal requests
+        requests += 1
+        await request.read()
+        response = answer()
+        if response.status == HTTPStatus.IM_A_TEAPOT:
+            assert request.transport
+            request.transport.abort()
+        return response
+
+    app = web.Application()
+    app.router.add_post("/", handle)
+    async with serving(app) as url:
+        try:
+            await connections.http("some", url).post_form("/", {"code": "4/0A"})
+        except Refused as refused:
+            return type(refused).__name__, requests
+        return "", requests
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [(200, ""), (400, ""), (401, ""), (429, "_Transient"), (503, "_Transient"), (302, "Refused")],
+)
+async def test_a_form_that_was_answered_is_never_sent_again(
+    connections: Connections, status: int, refused: str
+) -> None:
+    answer = await post(connections, lambda: web.Response(status=status, body=b"{}"))
+    assert answer == (refused, 1)
+
+
+async def test_a_form_that_was_not_answered_is_not_sent_again_either(
+    connections: Connections,
+) -> None:
+    assert await post(connections, lambda: web.Response(status=418)) == ("Unanswered", 1)
+
+
+async def test_a_form_is_sent_again_where_nobody_listens(
+    connections: Connections, pauses: list[float]
+) -> None:
+    http = connections.http("some", "http://127.0.0.1:1")
+    assert await refusal(http.post_form("/", {})) == ("provider_unavailable", "connection")
+    assert [0.2 <= pause <= 0.5 for pause in pauses] == [True]
 
 
 # The breaker

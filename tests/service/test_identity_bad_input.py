@@ -37,6 +37,7 @@ TOKEN_REQUEST = {
 GUEST = {"user_id": "0" * 32, "guest_secret": SECRET}
 REFRESH = {"refresh_token": "r1.x"}
 STEAM = {"steam_auth_token": "00"}
+GOOGLE_PLAY = {"google_play_auth_token": "4/0A"}
 
 TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "/v1/guests": {"device": {"name": "phone"}},
@@ -46,6 +47,8 @@ TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "//login-as-guest": GUEST,
     "/login-with-steam": STEAM,
     "//login-with-steam": STEAM,
+    "/login-with-google-play": GOOGLE_PLAY,
+    "//login-with-google-play": GOOGLE_PLAY,
     "/refresh-access-token": REFRESH,
     "//refresh-access-token": REFRESH,
 }
@@ -53,6 +56,7 @@ TAKES_FORM: dict[str, Mapping[str, str]] = {
     "/oauth2/token": TOKEN_REQUEST,
     **{path: GUEST for path in TAKES_JSON if "guest" in path and "v1" not in path},
     **{path: STEAM for path in TAKES_JSON if "steam" in path},
+    **{path: GOOGLE_PLAY for path in TAKES_JSON if "google-play" in path},
     **{path: REFRESH for path in TAKES_JSON if "access-token" in path},
 }
 TAKES_QUERY = {path: values for path, values in TAKES_FORM.items() if path != "/oauth2/token"}

@@ -11,7 +11,8 @@ from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call, claims_of
 from tests.support.clock import ManualClock
-from tests.support.fakes import steam
+from tests.support.fakes import google_play, steam
+from tests.support.fakes.google_play import GooglePlayFake
 from tests.support.fakes.steam import LENDER, PLAYER, SteamFake, ticket
 from tests.support.people import Person, ban, new_person, operate
 from tests.support.servers import Answer
@@ -147,6 +148,49 @@ class TestLogin:
         assert (await log_in(identity)).code == "banned"
         assert (await link(guest)).code == "banned"
         assert (await log_in(identity, of_steam(id=LENDER))).status == 201
+
+
+class TestGooglePlay:
+    """The one way in that is its own: the route and its two names."""
+
+    @pytest.fixture
+    async def identity(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[RunningIdentity]:
+        async with GooglePlayFake(KEY).serving() as url:
+            environ = {
+                **QUICK_KEYS,
+                "PLAYMESH_PROVIDERS": "google_play",
+                "PLAYMESH_GOOGLE_PLAY_OAUTH_URL": url,
+                "PLAYMESH_GOOGLE_PLAY_GAMES_URL": url,
+                "PLAYMESH_GOOGLE_PLAY_CLIENT_ID": google_play.CLIENT_ID,
+                "PLAYMESH_GOOGLE_PLAY_CLIENT_SECRET": KEY,
+                "PLAYMESH_GOOGLE_PLAY_APPLICATION_ID": google_play.APPLICATION,
+            }
+            async with apps.identity(tmp_path, clock, environ) as running:
+                yield running
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_the_drop_in_route_answers_what_the_sdks_read(
+        self, identity: RunningIdentity, method: str
+    ) -> None:
+        sent = {"google_play_auth_token": google_play.code()}
+        more = {"params": sent} if method == "GET" else {"json": sent}
+        answer = await call(identity.http, method, "/login-with-google-play", **more)
+        assert set(answer.json()) == {
+            "user_id",
+            "google_play_id",
+            "auth_token",
+            "refresh_token",
+            "auth_token_expires_in",
+            "refresh_token_expires_in",
+        }
+        expected = f"{google_play.APPLICATION}:{google_play.PLAYER}"
+        assert answer.json()["google_play_id"] == expected
+
+    async def test_a_used_code_does_not_let_in(self, identity: RunningIdentity) -> None:
+        body = {"provider": "google_play", "credential": {"server_auth_code": google_play.code()}}
+        answers = [await call(identity.http, "POST", "/v1/sessions", json=body) for _ in range(2)]
+        assert [answer.status for answer in answers] == [201, 401]
+        assert answers[1].code == "expired_credential"
 
 
 class TestLink:

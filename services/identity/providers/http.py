@@ -47,6 +47,21 @@ class _Transient(Refused):
         self.wait = wait
 
 
+class _Unsent(_Transient):
+    """There was no connection: nothing of the request has left."""
+
+
+class Unanswered(_Transient):
+    """The platform may have the request, and have done what it asks for.
+
+    `asked_twice`: by aiohttp, if it was a GET.
+    """
+
+    def __init__(self, reason: str, *, asked_twice: bool = False) -> None:
+        super().__init__(reason)
+        self.asked_twice = asked_twice
+
+
 class ProviderHttp:
     """`base_url` is a setting, https or this machine; paths are ours and never a client's."""
 
@@ -81,7 +96,7 @@ class ProviderHttp:
         """
 
         async def call() -> Answer:
-            return await self._breaker.run(lambda: self._get(path, params, headers))
+            return await self._call(hdrs.METH_GET, path, params=params, headers=headers)
 
         try:
             answer = await call()
@@ -90,28 +105,59 @@ class ProviderHttp:
             pause = 0
         except _Transient as trouble:
             pause = trouble.wait
-            if pause > _LONGEST_PAUSE:
+            if pause > _LONGEST_PAUSE or (isinstance(trouble, Unanswered) and trouble.asked_twice):
                 raise
         await self._pause(pause or _PAUSE * jitter(_JITTER))
         return await call()
 
-    async def _get(
-        self, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+    async def post_form(self, path: str, form: Mapping[str, str]) -> Answer:
+        """What is good once, such as a code, arrives once at most: it is sent again only where no
+        connection was made.
+
+        Raises Refused as `get` does, and of these Unanswered where it may be used up by now.
+        """
+        try:
+            return await self._call(hdrs.METH_POST, path, form=form)
+        except _Unsent:
+            await self._pause(_PAUSE * jitter(_JITTER))
+        return await self._call(hdrs.METH_POST, path, form=form)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
     ) -> Answer:
-        outcome = await self._exchange(path, params, headers)
-        label = "answered" if isinstance(outcome, Answer) else outcome.reason
-        CALLS.labels(self._name, label).inc()
-        if isinstance(outcome, Refused):
-            raise outcome
-        return outcome
+        async def call() -> Answer:
+            outcome = await self._exchange(method, path, params, headers, form)
+            label = "answered" if isinstance(outcome, Answer) else outcome.reason
+            CALLS.labels(self._name, label).inc()
+            if isinstance(outcome, Refused):
+                raise outcome
+            return outcome
+
+        return await self._breaker.run(call)
 
     async def _exchange(
-        self, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        form: Mapping[str, str] | None,
     ) -> Answer | Refused:
         """Answers a refusal, since one that is raised here would have aiohttp's as its context."""
         try:
-            async with self._session.get(
-                self._base_url + path, params=params, headers=headers, allow_redirects=False
+            async with self._session.request(
+                method,
+                self._base_url + path,
+                params=params,
+                headers=headers,
+                data=form,
+                allow_redirects=False,
             ) as response:
                 if trouble := _trouble(response):
                     return trouble
@@ -120,14 +166,24 @@ class ProviderHttp:
                     body += chunk
                     if len(body) > _LARGEST:
                         return unavailable("too_large")
-        except TimeoutError:
-            return _Transient("timeout")
-        except (aiohttp.ClientConnectorError, aiohttp.ClientPayloadError):
-            return _Transient("connection")
-        except (aiohttp.ClientError, OSError, ValueError):
-            # Where a connection breaks before the answer begins, aiohttp has asked twice already.
-            return unavailable("connection")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _lost(error)
         return _parse(response.status, bytes(body))
+
+
+def _lost(error: Exception) -> _Transient:
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return _Unsent("timeout")
+        case TimeoutError():
+            return Unanswered("timeout")
+        case aiohttp.ClientConnectorError():
+            return _Unsent("connection")
+        case aiohttp.ClientPayloadError():
+            return Unanswered("connection")
+        case _:
+            # Where a connection breaks before the answer begins, aiohttp has read twice already.
+            return Unanswered("connection", asked_twice=True)
 
 
 def _parse(status: int, body: bytes) -> Answer | Refused:
