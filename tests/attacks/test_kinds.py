@@ -80,7 +80,12 @@ IDENTITY = {
         f"{method} {slash}{path}": PUBLIC
         for method in ("GET", "POST")
         for slash in ("", "/")
-        for path in ("/login-as-guest", "/login-with-steam", "/refresh-access-token")
+        for path in (
+            "/login-as-guest",
+            "/login-with-facebook",
+            "/login-with-steam",
+            "/refresh-access-token",
+        )
     },
     "GET /v1/sessions": PLAYER,
     "DELETE /v1/sessions": PLAYER,

@@ -10,8 +10,10 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from services.identity.ports import IdentityProvider
-from tests.conformance.identity_providers import IdentityProviderContract
+from tests.conformance.identity_providers import IdentityProviderContract, SingleUseContract
 from tests.support.clock import ManualClock
+from tests.support.fakes import facebook
+from tests.support.fakes.facebook import FacebookFake
 from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, ISSUER, RAW_NONCE, SUBJECT, OidcFake
 from tests.support.fakes.steam import IDENTITY, PLAYER, SteamFake, ticket
 from tests.support.platforms import connected, opened
@@ -42,7 +44,7 @@ class SteamStage:
         self.fake.scenario = "html200"
 
 
-class TestSteam(IdentityProviderContract):
+class TestSteam(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[SteamStage]:
         fake = SteamFake(KEY)
@@ -56,6 +58,49 @@ class TestSteam(IdentityProviderContract):
                 STEAM_IDENTITY=IDENTITY,
             )
             yield SteamStage(fake, provider)
+
+
+@dataclass
+class FacebookStage:
+    fake: FacebookFake
+    provider: IdentityProvider
+    external_id: tuple[str, str] = ("facebook", f"{facebook.APP_ID}:{facebook.PLAYER}")
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def _credential(self, scenario: str = "ok", **fields: str | int) -> Mapping[str, str]:
+        return {"access_token": facebook.token(scenario, n=next(self.numbers), **fields)}
+
+    def good(self) -> Mapping[str, str]:
+        return self._credential()
+
+    def forged(self) -> Mapping[str, str]:
+        return self._credential("n190")
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return self._credential(app=facebook.OTHER_APP)
+
+    def break_down(self) -> None:
+        self.fake.scenario = "http503"
+
+    def talk_nonsense(self) -> None:
+        self.fake.scenario = "html200"
+
+
+class TestFacebook(IdentityProviderContract):
+    """Its client library keeps a token for weeks and logs in with it each time."""
+
+    @pytest.fixture
+    async def stage(self, clock: ManualClock) -> AsyncIterator[FacebookStage]:
+        fake = FacebookFake(clock, KEY)
+        async with fake.serving() as url, connected(clock, []) as connections:
+            provider = opened(
+                connections,
+                PROVIDERS="facebook",
+                FACEBOOK_URL=url,
+                FACEBOOK_APP_ID=facebook.APP_ID,
+                FACEBOOK_APP_SECRET=KEY,
+            )
+            yield FacebookStage(fake, provider)
 
 
 @dataclass
@@ -102,7 +147,7 @@ async def oidc_stage(
         yield OidcStage(fake, provider, external_id, lambda: clock.advance(86_400))
 
 
-class TestAnyIssuer(IdentityProviderContract):
+class TestAnyIssuer(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
         fake = OidcFake(clock, signing_key)
@@ -112,7 +157,7 @@ class TestAnyIssuer(IdentityProviderContract):
             yield stage
 
 
-class TestGoogle(IdentityProviderContract):
+class TestGoogle(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
         fake = OidcFake(clock, signing_key, iss="https://accounts.google.com")
@@ -121,7 +166,7 @@ class TestGoogle(IdentityProviderContract):
             yield stage
 
 
-class TestApple(IdentityProviderContract):
+class TestApple(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
         claims = {"iss": "https://appleid.apple.com", "nonce": HASHED_NONCE}
@@ -132,7 +177,7 @@ class TestApple(IdentityProviderContract):
             yield stage
 
 
-class TestFacebookLimited(IdentityProviderContract):
+class TestFacebookLimited(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
         fake = OidcFake(clock, signing_key, iss="https://www.facebook.com")

@@ -8,6 +8,7 @@ from typing import Protocol
 from services.identity.ports import IdentityProvider
 from services.identity.providers import oidc_settings
 from services.identity.providers.connections import Connections, open_connections
+from services.identity.providers.facebook import FacebookSettings
 from services.identity.providers.guarded import Guarded
 from services.identity.providers.shape import Platform
 from services.identity.providers.steam import SteamSettings
@@ -21,6 +22,7 @@ class PlatformSettings(Protocol):
 
 PLATFORMS: Mapping[str, Callable[[Env], PlatformSettings]] = {
     "apple": oidc_settings.read_apple,
+    "facebook": FacebookSettings.read,
     "facebook_limited": oidc_settings.read_facebook_limited,
     "google": oidc_settings.read_google,
     "steam": SteamSettings.read,
