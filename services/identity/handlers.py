@@ -145,6 +145,12 @@ routes = [
         login_with("steam", {"steam_auth_token": "ticket"}, answered="steam_id"),
     ),
     *drop_in(
+        "/login-with-apple-id",
+        login_with(
+            "apple_drop_in", {"apple_auth_token": "id_token"}, answered="apple_id", detail="sub"
+        ),
+    ),
+    *drop_in(
         "/login-with-facebook",
         login_with(
             "facebook",

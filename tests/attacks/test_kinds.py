@@ -82,6 +82,7 @@ IDENTITY = {
         for slash in ("", "/")
         for path in (
             "/login-as-guest",
+            "/login-with-apple-id",
             "/login-with-facebook",
             "/login-with-steam",
             "/refresh-access-token",

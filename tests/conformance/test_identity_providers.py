@@ -177,6 +177,47 @@ class TestApple(SingleUseContract):
             yield stage
 
 
+class TestAppleDropIn(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        fake = OidcFake(clock, signing_key, iss="https://appleid.apple.com", nonce=None)
+        more = {"PROVIDERS": "apple_drop_in", "APPLE_TEAM_ID": "TEAM123456"}
+        external_id = ("apple", f"TEAM123456:{SUBJECT}")
+        async with oidc_stage(fake, clock, "APPLE", external_id, **more) as stage:
+            yield stage
+
+
+class TestEpic(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        claims = {"iss": "https://api.epicgames.dev/epic/oauth/v2", "pfdid": "live"}
+        fake = OidcFake(clock, signing_key, **claims)
+        more = {"PROVIDERS": "epic", "EPIC_DEPLOYMENT_ID": "live"}
+        async with oidc_stage(fake, clock, "EPIC", ("epic", SUBJECT), **more) as stage:
+            yield stage
+
+
+class TestEos(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        claims: dict[str, Any] = {"iss": "https://api.epicgames.dev/auth/v1/oauth"}
+        claims |= {"pfpid": "product", "pfdid": "live", "act": {"eat": "steam", "eaid": "7"}}
+        fake = OidcFake(clock, signing_key, **claims)
+        more = {"PROVIDERS": "eos", "EOS_PRODUCT_ID": "product", "EOS_DEPLOYMENT_ID": "live"}
+        external_id = ("eos", f"product:{SUBJECT}")
+        async with oidc_stage(fake, clock, "EOS", external_id, **more) as stage:
+            yield stage
+
+
+class TestTwitch(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        fake = OidcFake(clock, signing_key, iss="https://id.twitch.tv/oauth2")
+        more = {"PROVIDERS": "twitch"}
+        async with oidc_stage(fake, clock, "TWITCH", ("twitch", SUBJECT), **more) as stage:
+            yield stage
+
+
 class TestFacebookLimited(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:

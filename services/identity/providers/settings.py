@@ -22,10 +22,14 @@ class PlatformSettings(Protocol):
 
 PLATFORMS: Mapping[str, Callable[[Env], PlatformSettings]] = {
     "apple": oidc_settings.read_apple,
+    "apple_drop_in": oidc_settings.read_apple_drop_in,
+    "eos": oidc_settings.read_eos,
+    "epic": oidc_settings.read_epic,
     "facebook": FacebookSettings.read,
     "facebook_limited": oidc_settings.read_facebook_limited,
     "google": oidc_settings.read_google,
     "steam": SteamSettings.read,
+    "twitch": oidc_settings.read_twitch,
 }
 
 
