@@ -1,5 +1,6 @@
 """The ways in and the public documents: parse, call, render. Nobody is asked for a token."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -102,21 +103,28 @@ async def login_as_guest(request: web.Request) -> web.Response:
     return json_response(wire.render_drop_in_guest(login))
 
 
-def login_with(provider: str, *, sent: str, part: str, answered: str) -> Handler:
-    """The drop-in login of a platform: what is `sent` is a part of its credential."""
+def login_with(
+    provider: str, parts: Mapping[str, str], *, answered: str, detail: str | None = None
+) -> Handler:
+    """The drop-in login of a platform: `parts` are the names of what is sent, all of which must be,
+    and of the parts of its credential. What is `answered` is the external id or, where that has
+    more in front than the SDKs know, a `detail`.
+    """
 
     @public
     async def log_in_with(request: web.Request) -> web.Response:
         fields = await read_parameters(request)
-        token = wire.read_platform_token(fields, sent)
+        credential = {part: wire.read_platform_token(fields, sent) for sent, part in parts.items()}
         mine = wire.read_link_token(fields)
         login = await request.app[LOGINS].platform(
             provider,
-            {part: token},
+            credential,
             address=client_address(request),
             link_to=await _player(request, mine) if mine is not None else None,
         )
-        return json_response(wire.render_drop_in_platform(login, answered))
+        known = login.identity
+        platform_id = known.details[detail] if detail else known.external_id
+        return json_response(wire.render_drop_in_platform(login, {answered: platform_id}))
 
     return log_in_with
 
@@ -134,15 +142,33 @@ routes = [
     *drop_in("/refresh-access-token", refresh_access_token),
     *drop_in(
         "/login-with-steam",
-        login_with("steam", sent="steam_auth_token", part="ticket", answered="steam_id"),
+        login_with("steam", {"steam_auth_token": "ticket"}, answered="steam_id"),
+    ),
+    *drop_in(
+        "/login-with-apple-id",
+        login_with(
+            "apple_drop_in", {"apple_auth_token": "id_token"}, answered="apple_id", detail="sub"
+        ),
+    ),
+    *drop_in(
+        "/login-with-facebook",
+        login_with(
+            "facebook",
+            {
+                "facebook_access_token": "access_token",
+                "facebook_user_id": "facebook_user_id",
+            },
+            answered="facebook_id",
+            detail="user_id",
+        ),
     ),
     *drop_in(
         "/login-with-google-play",
         login_with(
             "google_play",
-            sent="google_play_auth_token",
-            part="server_auth_code",
+            {"google_play_auth_token": "server_auth_code"},
             answered="google_play_id",
+            detail="player_id",
         ),
     ),
 ]

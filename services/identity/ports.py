@@ -247,9 +247,10 @@ class IdentityProvider(Protocol):
 
         Raises InvalidRequest where a part is missing; InvalidCredential, ExpiredCredential or
         WrongAudience where it does not hold; ProviderBanned or NotOwned where the platform knows
-        the player and the game's policy refuses them; ProviderUnavailable, never one of those,
-        where the platform cannot be asked or makes no sense; ProviderMisconfigured where it takes
-        no key of ours. A bug is ProviderUnavailable: it lets nobody in. No error says what the
-        platform said, or has an URL, a key or a credential in it or behind it.
+        the player and the game's policy refuses them; TooManyRequests where it has had enough of
+        this player; ProviderUnavailable, never one of those, where the platform cannot be asked or
+        makes no sense; ProviderMisconfigured where it takes no key of ours. A bug is
+        ProviderUnavailable: it lets nobody in. No error says what the platform said, or has an URL,
+        a key or a credential in it or behind it.
         """
         ...

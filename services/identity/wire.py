@@ -120,9 +120,11 @@ def read_link_token(fields: Fields) -> str | None:
     return fields.text("auth_token", longest=_LONGEST_PART) if wanted == "Yes" else None
 
 
-def render_drop_in_platform(login: PlatformLogin, name: str) -> dict[str, object]:
-    """With the platform's id under the `name` that the SDKs read."""
-    body = {**render_drop_in(login.tokens), name: login.identity.external_id}
+def render_drop_in_platform(
+    login: PlatformLogin, platform_id: Mapping[str, str]
+) -> dict[str, object]:
+    """With the platform's id under the name that the SDKs read."""
+    body = {**render_drop_in(login.tokens), **platform_id}
     return {**body, "link_conflict": True} if login.link_conflict else body
 
 

@@ -82,6 +82,8 @@ IDENTITY = {
         for slash in ("", "/")
         for path in (
             "/login-as-guest",
+            "/login-with-apple-id",
+            "/login-with-facebook",
             "/login-with-google-play",
             "/login-with-steam",
             "/refresh-access-token",

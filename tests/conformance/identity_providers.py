@@ -57,11 +57,6 @@ class IdentityProviderContract:
         assert external_id.isprintable()
         assert "#" not in provider
 
-    async def test_a_credential_is_good_once(self, stage: Stage) -> None:
-        credential = stage.good()
-        await stage.provider.verify(credential)
-        assert type(await refusal(stage.provider, credential)) is errors.ExpiredCredential
-
     async def test_a_part_that_is_missing_or_empty_is_a_bad_request(self, stage: Stage) -> None:
         first = next(iter(stage.good()))
         for credential in ({}, {first: ""}):
@@ -111,3 +106,12 @@ class IdentityProviderContract:
             said = "".join(traceback.format_exception(refused)) + repr(logs)
             said += generate_latest(REGISTRY).decode()
             assert [part for part in credential.values() if part in said] == []
+
+
+class SingleUseContract(IdentityProviderContract):
+    """Of a platform whose clients get a new credential for each login."""
+
+    async def test_a_credential_is_good_once(self, stage: Stage) -> None:
+        credential = stage.good()
+        await stage.provider.verify(credential)
+        assert type(await refusal(stage.provider, credential)) is errors.ExpiredCredential

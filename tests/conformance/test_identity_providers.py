@@ -10,9 +10,10 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from services.identity.ports import IdentityProvider
-from tests.conformance.identity_providers import IdentityProviderContract
+from tests.conformance.identity_providers import IdentityProviderContract, SingleUseContract
 from tests.support.clock import ManualClock
-from tests.support.fakes import google_play
+from tests.support.fakes import facebook, google_play
+from tests.support.fakes.facebook import FacebookFake
 from tests.support.fakes.google_play import GooglePlayFake
 from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, ISSUER, RAW_NONCE, SUBJECT, OidcFake
 from tests.support.fakes.steam import IDENTITY, PLAYER, SteamFake, ticket
@@ -44,7 +45,7 @@ class SteamStage:
         self.fake.scenario = "html200"
 
 
-class TestSteam(IdentityProviderContract):
+class TestSteam(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[SteamStage]:
         fake = SteamFake(KEY)
@@ -86,7 +87,33 @@ class GooglePlayStage:
         self.fake.scenario = "html200"
 
 
-class TestGooglePlay(IdentityProviderContract):
+@dataclass
+class FacebookStage:
+    fake: FacebookFake
+    provider: IdentityProvider
+    external_id: tuple[str, str] = ("facebook", f"{facebook.APP_ID}:{facebook.PLAYER}")
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def _credential(self, scenario: str = "ok", **fields: str | int) -> Mapping[str, str]:
+        return {"access_token": facebook.token(scenario, n=next(self.numbers), **fields)}
+
+    def good(self) -> Mapping[str, str]:
+        return self._credential()
+
+    def forged(self) -> Mapping[str, str]:
+        return self._credential("n190")
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return self._credential(app=facebook.OTHER_APP)
+
+    def break_down(self) -> None:
+        self.fake.scenario = "http503"
+
+    def talk_nonsense(self) -> None:
+        self.fake.scenario = "html200"
+
+
+class TestGooglePlay(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[GooglePlayStage]:
         fake = GooglePlayFake(KEY)
@@ -101,6 +128,23 @@ class TestGooglePlay(IdentityProviderContract):
                 GOOGLE_PLAY_APPLICATION_ID=google_play.APPLICATION,
             )
             yield GooglePlayStage(fake, provider)
+
+
+class TestFacebook(IdentityProviderContract):
+    """Its client library keeps a token for weeks and logs in with it each time."""
+
+    @pytest.fixture
+    async def stage(self, clock: ManualClock) -> AsyncIterator[FacebookStage]:
+        fake = FacebookFake(clock, KEY)
+        async with fake.serving() as url, connected(clock, []) as connections:
+            provider = opened(
+                connections,
+                PROVIDERS="facebook",
+                FACEBOOK_URL=url,
+                FACEBOOK_APP_ID=facebook.APP_ID,
+                FACEBOOK_APP_SECRET=KEY,
+            )
+            yield FacebookStage(fake, provider)
 
 
 @dataclass
@@ -147,7 +191,7 @@ async def oidc_stage(
         yield OidcStage(fake, provider, external_id, lambda: clock.advance(86_400))
 
 
-class TestAnyIssuer(IdentityProviderContract):
+class TestAnyIssuer(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
         fake = OidcFake(clock, signing_key)
@@ -157,7 +201,7 @@ class TestAnyIssuer(IdentityProviderContract):
             yield stage
 
 
-class TestGoogle(IdentityProviderContract):
+class TestGoogle(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
         fake = OidcFake(clock, signing_key, iss="https://accounts.google.com")
@@ -166,7 +210,7 @@ class TestGoogle(IdentityProviderContract):
             yield stage
 
 
-class TestApple(IdentityProviderContract):
+class TestApple(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
         claims = {"iss": "https://appleid.apple.com", "nonce": HASHED_NONCE}
@@ -177,7 +221,48 @@ class TestApple(IdentityProviderContract):
             yield stage
 
 
-class TestFacebookLimited(IdentityProviderContract):
+class TestAppleDropIn(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        fake = OidcFake(clock, signing_key, iss="https://appleid.apple.com", nonce=None)
+        more = {"PROVIDERS": "apple_drop_in", "APPLE_TEAM_ID": "TEAM123456"}
+        external_id = ("apple", f"TEAM123456:{SUBJECT}")
+        async with oidc_stage(fake, clock, "APPLE", external_id, **more) as stage:
+            yield stage
+
+
+class TestEpic(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        claims = {"iss": "https://api.epicgames.dev/epic/oauth/v2", "pfdid": "live"}
+        fake = OidcFake(clock, signing_key, **claims)
+        more = {"PROVIDERS": "epic", "EPIC_DEPLOYMENT_ID": "live"}
+        async with oidc_stage(fake, clock, "EPIC", ("epic", SUBJECT), **more) as stage:
+            yield stage
+
+
+class TestEos(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        claims: dict[str, Any] = {"iss": "https://api.epicgames.dev/auth/v1/oauth"}
+        claims |= {"pfpid": "product", "pfdid": "live", "act": {"eat": "steam", "eaid": "7"}}
+        fake = OidcFake(clock, signing_key, **claims)
+        more = {"PROVIDERS": "eos", "EOS_PRODUCT_ID": "product", "EOS_DEPLOYMENT_ID": "live"}
+        external_id = ("eos", f"product:{SUBJECT}")
+        async with oidc_stage(fake, clock, "EOS", external_id, **more) as stage:
+            yield stage
+
+
+class TestTwitch(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
+        fake = OidcFake(clock, signing_key, iss="https://id.twitch.tv/oauth2")
+        more = {"PROVIDERS": "twitch"}
+        async with oidc_stage(fake, clock, "TWITCH", ("twitch", SUBJECT), **more) as stage:
+            yield stage
+
+
+class TestFacebookLimited(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
         fake = OidcFake(clock, signing_key, iss="https://www.facebook.com")

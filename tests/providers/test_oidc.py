@@ -44,6 +44,14 @@ APPLE: dict[str, Any] = {
     "real_user_status": 2,
     "is_private_email": "true",
 }
+EPIC: dict[str, Any] = {"iss": "https://api.epicgames.dev/epic/oauth/v1", "pfdid": "live"}
+EOS: dict[str, Any] = {
+    "iss": "https://api.epicgames.dev/auth/v1/oauth",
+    "pfpid": "product",
+    "pfdid": "live",
+    "act": {"eat": "steam", "eaid": "76561198000000001"},
+}
+TWITCH = "https://id.twitch.tv/oauth2"
 
 
 @pytest.fixture
@@ -90,6 +98,32 @@ def facebook(url: str) -> dict[str, str]:
         "FACEBOOK_LIMITED_JWKS_URL": url,
         "FACEBOOK_LIMITED_AUDIENCES": "1234567890123456",
     }
+
+
+@pytest.fixture
+def epic(url: str) -> dict[str, str]:
+    return {
+        "PROVIDERS": "epic",
+        "EPIC_JWKS_URL": url,
+        "EPIC_AUDIENCES": AUDIENCE,
+        "EPIC_DEPLOYMENT_ID": "live",
+    }
+
+
+@pytest.fixture
+def eos(url: str) -> dict[str, str]:
+    return {
+        "PROVIDERS": "eos",
+        "EOS_JWKS_URL": url,
+        "EOS_AUDIENCES": AUDIENCE,
+        "EOS_PRODUCT_ID": "product",
+        "EOS_DEPLOYMENT_ID": "live",
+    }
+
+
+@pytest.fixture
+def twitch(url: str) -> dict[str, str]:
+    return {"PROVIDERS": "twitch", "TWITCH_JWKS_URL": url, "TWITCH_AUDIENCES": AUDIENCE}
 
 
 @pytest.fixture
@@ -393,6 +427,10 @@ async def test_a_token_that_was_refused_is_not_used_up(
         ("sha256", None, RAW_NONCE, "nonce"),
         ("off", None, None, "ok"),
         ("off", RAW_NONCE, None, "ok"),
+        ("absent", None, None, "ok"),
+        ("absent", None, RAW_NONCE, "ok"),
+        ("absent", RAW_NONCE, RAW_NONCE, "nonce"),
+        ("absent", "", None, "nonce"),
     ],
 )
 async def test_the_nonce_is_what_the_policy_makes_of_it(
@@ -549,6 +587,107 @@ async def test_defect_8_apple_s_issuer_nonce_and_end_are_looked_at(
     assert await code(provider, forge(fake), RAW_NONCE) == expected
     assert await reason(provider, fake.id_token(), "another nonce") == "nonce"
     await login(provider, fake.id_token(), RAW_NONCE)
+
+
+@pytest.mark.parametrize("nonce", ["raw", "sha256"])
+async def test_apple_without_a_nonce_is_refused_unless_the_drop_in_is_named(
+    open_provider: Open, apple: dict[str, str], fake: OidcFake, nonce: str
+) -> None:
+    token = fake.id_token(**APPLE | {"nonce": None})
+    apple["APPLE_NONCE"] = nonce
+    assert await reason(open_provider(**apple), token) == "nonce"
+    drop_in = open_provider(**apple | {"PROVIDERS": "apple_drop_in"})
+    identity = await login(drop_in, token)
+    assert (identity.provider, identity.external_id) == ("apple", f"TEAM123456:{SUBJECT}")
+    assert identity.details["sub"] == SUBJECT
+
+
+@pytest.mark.parametrize("nonce", [HASHED_NONCE, RAW_NONCE, ""])
+async def test_a_token_with_a_nonce_is_not_taken_where_nobody_looks_at_it(
+    open_provider: Open, apple: dict[str, str], fake: OidcFake, nonce: str
+) -> None:
+    """Otherwise who has stolen one from a client that makes nonces could use it there."""
+    variables = apple | {"PROVIDERS": "apple_drop_in", "APPLE_RAW_NONCE_AUDIENCES": AUDIENCE}
+    drop_in = open_provider(**variables)
+    token = fake.id_token(**APPLE | {"nonce": nonce})
+    assert await reason(drop_in, token) == "nonce"
+    assert await reason(drop_in, token, RAW_NONCE) == "nonce"
+
+
+# Epic
+
+
+@pytest.mark.parametrize(("version", "expected"), [("v1", "ok"), ("v2", "ok"), ("v3", "iss")])
+async def test_epic_has_two_names_and_ids_of_all_of_it(
+    open_provider: Open, epic: dict[str, str], fake: OidcFake, version: str, expected: str
+) -> None:
+    provider = open_provider(**epic)
+    token = fake.id_token(**EPIC | {"iss": f"https://api.epicgames.dev/epic/oauth/{version}"})
+    if expected == "ok":
+        identity = await login(provider, token)
+        assert (identity.provider, identity.external_id) == ("epic", SUBJECT)
+    else:
+        assert await reason(provider, token) == expected
+
+
+@pytest.mark.parametrize("deployment", ["sandbox", "", None])
+async def test_epic_s_token_of_another_deployment_is_for_another_audience(
+    open_provider: Open, epic: dict[str, str], fake: OidcFake, deployment: str | None
+) -> None:
+    token = fake.id_token(**EPIC | {"pfdid": deployment})
+    assert await code(open_provider(**epic), token) == "wrong_audience"
+    more = open_provider(**epic, EPIC_REQUIRED_CLAIMS=f"pfdid={deployment or 'x'},pfsid=live")
+    assert await code(more, token) == "wrong_audience"
+
+
+async def test_eos_has_ids_of_the_product(
+    open_provider: Open, eos: dict[str, str], fake: OidcFake
+) -> None:
+    identity = await login(open_provider(**eos), fake.id_token(**EOS))
+    assert (identity.provider, identity.external_id) == ("eos", f"product:{SUBJECT}")
+
+
+@pytest.mark.parametrize("claim", ["pfpid", "pfdid"])
+@pytest.mark.parametrize("value", ["another", None])
+async def test_eos_s_token_of_another_product_or_deployment_is_for_another_audience(
+    open_provider: Open, eos: dict[str, str], fake: OidcFake, claim: str, value: str | None
+) -> None:
+    token = fake.id_token(**EOS | {claim: value})
+    assert await code(open_provider(**eos), token) == "wrong_audience"
+
+
+@pytest.mark.parametrize("account", [None, {}, ""])
+async def test_eos_s_login_of_a_device_alone_names_nobody(
+    open_provider: Open, eos: dict[str, str], fake: OidcFake, account: object
+) -> None:
+    token = fake.id_token(**EOS | {"act": account})
+    assert await reason(open_provider(**eos), token) == "needed_claim"
+
+
+async def test_of_epic_and_eos_neither_takes_the_other_s_tokens(
+    open_provider: Open, epic: dict[str, str], eos: dict[str, str], fake: OidcFake
+) -> None:
+    assert await reason(open_provider(**epic), fake.id_token(**EOS)) == "iss"
+    assert await reason(open_provider(**eos), fake.id_token(**EPIC)) == "iss"
+
+
+# Twitch
+
+
+@pytest.mark.parametrize(
+    ("issuer", "expected"),
+    [(TWITCH, "ok"), (f"{TWITCH}/", "iss"), ("https://id.twitch.tv", "iss")],
+)
+async def test_twitch_has_one_name_and_ids_of_all_of_it(
+    open_provider: Open, twitch: dict[str, str], fake: OidcFake, issuer: str, expected: str
+) -> None:
+    provider = open_provider(**twitch)
+    token = fake.id_token(iss=issuer)
+    if expected == "ok":
+        identity = await login(provider, token)
+        assert (identity.provider, identity.external_id) == ("twitch", SUBJECT)
+    else:
+        assert await reason(provider, token) == expected
 
 
 # Keys
@@ -713,15 +852,25 @@ def test_nothing_is_on_unless_it_is_named() -> None:
 
 
 def test_a_platform_that_is_on_without_what_it_needs_is_a_fault_for_each_of_it() -> None:
-    assert faults(PROVIDERS="apple,facebook_limited,google,steam") == [
+    names = "apple,eos,epic,facebook,facebook_limited,google,steam,twitch"
+    assert faults(PROVIDERS=names) == [
         "APPLE_TEAM_ID",
         "APPLE_AUDIENCES",
+        "EOS_PRODUCT_ID",
+        "EOS_DEPLOYMENT_ID",
+        "EOS_AUDIENCES",
+        "EPIC_DEPLOYMENT_ID",
+        "EPIC_AUDIENCES",
+        "FACEBOOK_APP_ID",
+        "FACEBOOK_APP_SECRET",
         "FACEBOOK_LIMITED_AUDIENCES",
         "GOOGLE_AUDIENCES",
         "STEAM_APP_IDS",
         "STEAM_KEY",
         "STEAM_IDENTITY",
+        "TWITCH_AUDIENCES",
     ]
+    assert faults(PROVIDERS="apple_drop_in") == ["APPLE_TEAM_ID", "APPLE_AUDIENCES"]
     assert faults(OIDC_PROVIDERS="acme") == [
         "OIDC_ACME_ISSUERS",
         "OIDC_ACME_JWKS_URL",
@@ -758,6 +907,30 @@ def test_a_setting_that_is_wrong_is_a_fault_by_its_name(name: str, value: str) -
     }
     assert read(**good).platforms
     assert faults(**good | {name: value}) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "keys"),
+    [
+        (
+            "epic",
+            {"EPIC_DEPLOYMENT_ID": "live"},
+            "https://api.epicgames.dev/epic/oauth/v2/.well-known/jwks.json",
+        ),
+        (
+            "eos",
+            {"EOS_PRODUCT_ID": "product", "EOS_DEPLOYMENT_ID": "live"},
+            "https://api.epicgames.dev/auth/v1/oauth/jwks",
+        ),
+        ("twitch", {}, "https://id.twitch.tv/oauth2/keys"),
+    ],
+)
+def test_it_is_known_where_the_keys_of_an_issuer_are(
+    name: str, variables: dict[str, str], keys: str
+) -> None:
+    audiences = {f"{name.upper()}_AUDIENCES": AUDIENCE}
+    settings: Any = read(PROVIDERS=name, **variables, **audiences)
+    assert settings.platforms[name].jwks_url == keys
 
 
 def test_a_jwks_url_keeps_the_slash_at_its_end() -> None:

@@ -36,8 +36,10 @@ TOKEN_REQUEST = {
 }
 GUEST = {"user_id": "0" * 32, "guest_secret": SECRET}
 REFRESH = {"refresh_token": "r1.x"}
+APPLE = {"apple_auth_token": "e30.e30.x"}
 STEAM = {"steam_auth_token": "00"}
 GOOGLE_PLAY = {"google_play_auth_token": "4/0A"}
+FACEBOOK = {"facebook_access_token": "EAA", "facebook_user_id": "1"}
 
 TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "/v1/guests": {"device": {"name": "phone"}},
@@ -45,6 +47,10 @@ TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "/v1/sessions/refresh": REFRESH,
     "/login-as-guest": GUEST,
     "//login-as-guest": GUEST,
+    "/login-with-apple-id": APPLE,
+    "//login-with-apple-id": APPLE,
+    "/login-with-facebook": FACEBOOK,
+    "//login-with-facebook": FACEBOOK,
     "/login-with-steam": STEAM,
     "//login-with-steam": STEAM,
     "/login-with-google-play": GOOGLE_PLAY,
@@ -55,6 +61,8 @@ TAKES_JSON: dict[str, Mapping[str, Any]] = {
 TAKES_FORM: dict[str, Mapping[str, str]] = {
     "/oauth2/token": TOKEN_REQUEST,
     **{path: GUEST for path in TAKES_JSON if "guest" in path and "v1" not in path},
+    **{path: APPLE for path in TAKES_JSON if "apple" in path},
+    **{path: FACEBOOK for path in TAKES_JSON if "facebook" in path},
     **{path: STEAM for path in TAKES_JSON if "steam" in path},
     **{path: GOOGLE_PLAY for path in TAKES_JSON if "google-play" in path},
     **{path: REFRESH for path in TAKES_JSON if "access-token" in path},

@@ -183,8 +183,7 @@ class TestGooglePlay:
             "auth_token_expires_in",
             "refresh_token_expires_in",
         }
-        expected = f"{google_play.APPLICATION}:{google_play.PLAYER}"
-        assert answer.json()["google_play_id"] == expected
+        assert answer.json()["google_play_id"] == google_play.PLAYER
 
     async def test_a_used_code_does_not_let_in(self, identity: RunningIdentity) -> None:
         body = {"provider": "google_play", "credential": {"server_auth_code": google_play.code()}}

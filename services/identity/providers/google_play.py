@@ -81,11 +81,11 @@ class GooglePlayPlatform:
         player_id, original_id = _read_player(await self._ask(_PLAYER_PATH, headers))
         if self._settings.verifies_application:
             await self._verify_application(headers)
-        return ExternalIdentity(
-            self.name,
-            f"{self._settings.application_id}:{player_id}",
-            {"original_player_id": original_id} if original_id not in ("", player_id) else {},
-        )
+        details = {"player_id": player_id}
+        if original_id not in ("", player_id):
+            details["original_player_id"] = original_id
+        external_id = f"{self._settings.application_id}:{player_id}"
+        return ExternalIdentity(self.name, external_id, details)
 
     async def _exchange(self, code: str) -> str:
         """The access token."""

@@ -87,16 +87,21 @@ class ProviderHttp:
         params: Mapping[str, str],
         headers: Mapping[str, str],
         again: Callable[[Answer], bool] = lambda _answer: False,
+        down: Callable[[Answer], bool] = lambda _answer: False,
     ) -> Answer:
         """What is read may be asked twice: once more where the first call came to nothing, or its
         answer is one that `again` says may be another a moment later.
 
+        An answer that is `down` says that the platform takes nobody's calls, so it counts for the
+        breaker: no client may be able to cause one by what it sends.
+
         Raises Refused, always as ProviderUnavailable: where there is no answer in time, for 3xx,
-        429 and 5xx, and where a good answer is no JSON. A 4xx is answered.
+        429 and 5xx, where a good answer is no JSON, and for one that is `down`. Any other 4xx is
+        answered.
         """
 
         async def call() -> Answer:
-            return await self._call(hdrs.METH_GET, path, params=params, headers=headers)
+            return await self._call(hdrs.METH_GET, path, params=params, headers=headers, down=down)
 
         try:
             answer = await call()
@@ -130,9 +135,12 @@ class ProviderHttp:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        down: Callable[[Answer], bool] = lambda _answer: False,
     ) -> Answer:
         async def call() -> Answer:
             outcome = await self._exchange(method, path, params, headers, form)
+            if isinstance(outcome, Answer) and down(outcome):
+                outcome = unavailable("down")
             label = "answered" if isinstance(outcome, Answer) else outcome.reason
             CALLS.labels(self._name, label).inc()
             if isinstance(outcome, Refused):

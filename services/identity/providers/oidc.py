@@ -36,6 +36,8 @@ class Nonce(enum.Enum):
     RAW = "raw"
     SHA256 = "sha256"
     """In lower-case hex."""
+    ABSENT = "absent"
+    """It must not be there: a token that has one is for a way in that looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class OidcSettings:
     the space of ids and `scope` the part of it; with `scope_is_audience` that is whom the token is
     for. `authorized_parties` (`azp`) empty: it is looked at only where there are many audiences.
     `nonce_unless_unsupported`: a token without a nonce may say that its device has none.
-    `raw_nonce_audiences`: whose clients do not hash it, whatever `nonce` says.
+    `raw_nonce_audiences`: whose clients do not hash it, whatever `nonce` says. `needed_claims` must
+    be there, whatever they say.
     """
 
     name: str
@@ -63,6 +66,7 @@ class OidcSettings:
     max_age: timedelta = timedelta(hours=1)
     subject_claim: str = "sub"
     required_claims: Mapping[str, str] | None = None
+    needed_claims: tuple[str, ...] = ()
     authorized_parties: frozenset[str] = frozenset()
     single_use: bool = True
     details: tuple[str, ...] = ()
@@ -133,6 +137,8 @@ class OidcPlatform:
         for name, value in (self._settings.required_claims or {}).items():
             if _text(claims.get(name)) != value:
                 raise Refused(errors.WrongAudience(), "required_claim")
+        if not all(claims.get(name) for name in self._settings.needed_claims):
+            raise _invalid("needed_claim")
         # A security event (RFC 8417) and a logout token are signed with the same keys for us, too.
         if "events" in claims:
             raise _invalid("event")
@@ -157,6 +163,10 @@ class OidcPlatform:
         if audience in self._settings.raw_nonce_audiences:
             kind = Nonce.RAW
         if kind is Nonce.OFF:
+            return
+        if kind is Nonce.ABSENT:
+            if "nonce" in claims:
+                raise _invalid("nonce")
             return
         if "nonce" not in claims and self._settings.nonce_unless_unsupported:
             if _text(claims.get("nonce_supported", False)) == "false":

@@ -70,6 +70,79 @@ def read_apple(env: Env) -> OidcSettings:
     )
 
 
+def read_apple_drop_in(env: Env) -> OidcSettings:
+    """Apple for clients of the reference, which make no nonce: on only where it is named.
+
+    A token that has a nonce is not taken, so whose clients make one lose nothing by it.
+    """
+    apple = read_apple(env)
+    return replace(
+        apple,
+        name="apple_drop_in",
+        nonce=Nonce.ABSENT,
+        raw_nonce_audiences=frozenset(),
+        details=(*apple.details, "sub"),
+    )
+
+
+def read_epic(env: Env) -> OidcSettings:
+    """Epic Account Services: ids are of all of Epic. A token is of one deployment, such as the
+    live one. Its samples and its discovery document name two issuers.
+    """
+    return _read(
+        env,
+        "EPIC",
+        OidcSettings(
+            name="epic",
+            provider="epic",
+            issuers=(
+                "https://api.epicgames.dev/epic/oauth/v1",
+                "https://api.epicgames.dev/epic/oauth/v2",
+            ),
+            jwks_url="https://api.epicgames.dev/epic/oauth/v2/.well-known/jwks.json",
+            audiences=frozenset(),
+            required_claims={"pfdid": env.required("EPIC_DEPLOYMENT_ID")},
+        ),
+    )
+
+
+def read_eos(env: Env) -> OidcSettings:
+    """EOS Connect, which has other keys and other ids than Epic's accounts: of one product.
+
+    Whoever has only a device's id there, and so no account behind it (`act`), is a guest of ours.
+    """
+    product = env.required("EOS_PRODUCT_ID")
+    return _read(
+        env,
+        "EOS",
+        OidcSettings(
+            name="eos",
+            provider="eos",
+            issuers=("https://api.epicgames.dev/auth/v1/oauth",),
+            jwks_url="https://api.epicgames.dev/auth/v1/oauth/jwks",
+            audiences=frozenset(),
+            scope=product,
+            required_claims={"pfpid": product, "pfdid": env.required("EOS_DEPLOYMENT_ID")},
+            needed_claims=("act",),
+        ),
+    )
+
+
+def read_twitch(env: Env) -> OidcSettings:
+    """Ids are of all of Twitch: they need no scope. Names of players change hands."""
+    return _read(
+        env,
+        "TWITCH",
+        OidcSettings(
+            name="twitch",
+            provider="twitch",
+            issuers=("https://id.twitch.tv/oauth2",),
+            jwks_url="https://id.twitch.tv/oauth2/keys",
+            audiences=frozenset(),
+        ),
+    )
+
+
 def read_issuer(name: str) -> Callable[[Env], OidcSettings]:
     """Of an issuer that has no file here. `oidc_` keeps its ids from a platform's that may come."""
 
@@ -110,7 +183,10 @@ def _read(env: Env, prefix: str, known: OidcSettings) -> OidcSettings:
             f"{prefix}_MAX_AGE", known.max_age, minimum=60 * _SECOND, maximum=24 * _HOUR
         ),
         subject_claim=env.text(f"{prefix}_SUBJECT_CLAIM", known.subject_claim),
-        required_claims=_claims(env, f"{prefix}_REQUIRED_CLAIMS"),
+        required_claims={
+            **_claims(env, f"{prefix}_REQUIRED_CLAIMS"),
+            **(known.required_claims or {}),
+        },
         authorized_parties=frozenset(env.texts(f"{prefix}_AUTHORIZED_PARTIES")),
         single_use=env.flag(f"{prefix}_SINGLE_USE", default=known.single_use),
     )

@@ -8,6 +8,7 @@ from typing import Protocol
 from services.identity.ports import IdentityProvider
 from services.identity.providers import oidc_settings
 from services.identity.providers.connections import Connections, open_connections
+from services.identity.providers.facebook import FacebookSettings
 from services.identity.providers.google_play import GooglePlaySettings
 from services.identity.providers.guarded import Guarded
 from services.identity.providers.shape import Platform
@@ -22,10 +23,15 @@ class PlatformSettings(Protocol):
 
 PLATFORMS: Mapping[str, Callable[[Env], PlatformSettings]] = {
     "apple": oidc_settings.read_apple,
+    "apple_drop_in": oidc_settings.read_apple_drop_in,
+    "eos": oidc_settings.read_eos,
+    "epic": oidc_settings.read_epic,
+    "facebook": FacebookSettings.read,
     "facebook_limited": oidc_settings.read_facebook_limited,
     "google": oidc_settings.read_google,
     "google_play": GooglePlaySettings.read,
     "steam": SteamSettings.read,
+    "twitch": oidc_settings.read_twitch,
 }
 
 

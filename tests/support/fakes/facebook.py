@@ -1,0 +1,163 @@
+"""Facebook's Graph API: the access token says what comes of it.
+
+`EAA;ok;user=10150000000000001;app=...;type=PAGE`, or in place of `ok` one of the scenarios below.
+A token that begins otherwise is one that Facebook cannot decrypt.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from shared.clock import Clock, to_seconds
+from tests.support.servers import serving
+
+PLAYER = "10150000000000001"
+FRIEND = "10150000000000002"
+APP_ID = "1234567890123456"
+OTHER_APP = "6543210987654321"
+VERSION = "v25.0"
+PATH = f"/{VERSION}/debug_token"
+
+
+def token(scenario: str = "ok", **fields: str | int) -> str:
+    return ";".join(["EAA", scenario, *(f"{name}={value}" for name, value in fields.items())])
+
+
+class FacebookFake:
+    """Knows one application and its secret. `scenario` overrides every token's."""
+
+    def __init__(self, clock: Clock, app_secret: str) -> None:
+        self.clock = clock
+        self.app_secret = app_secret
+        self.scenario: str | None = None
+        self.paths: list[str] = []  # with their queries
+        self.asked: list[dict[str, str]] = []
+        self.gate = asyncio.Event()  # what `slow` waits for
+        self._seen: set[str] = set()
+
+    @property
+    def requests(self) -> int:
+        return len(self.paths)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", self._answer)
+        async with serving(app) as url:
+            try:
+                yield url
+            finally:
+                self.gate.set()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.paths.append(request.path_qs)
+        self.asked.append(dict(request.query))
+        if request.path != PATH:
+            return _error(2500, "Unknown path components")
+        if request.query.get("access_token") != f"{APP_ID}|{self.app_secret}":
+            return _error(190, "Invalid OAuth access token signature.")
+        text = request.query["input_token"]
+        begin, *rest = text.split(";")
+        if begin != "EAA" or not rest:
+            return _nested(190, "The access token could not be decrypted")
+        scenario = self.scenario or rest[0]
+        if scenario in _SCENARIOS:
+            return await _SCENARIOS[scenario](self, request)
+        fields = dict(one.split("=") for one in rest[1:])
+        again = text in self._seen
+        self._seen.add(text)
+        return self._judge(scenario, fields, again=again)
+
+    def _judge(self, scenario: str, fields: dict[str, str], *, again: bool) -> web.Response:
+        """`e190_463` is an error of the call, `n190_463` one of the token, which is in `data`."""
+        if scenario[0] in "en" and scenario[1:2].isdigit():
+            code, _, sub = scenario[1:].removesuffix("once").partition("_")
+            if scenario.endswith("once") and again:
+                return self._good(fields)
+            make = _error if scenario[0] == "e" else _nested
+            status = {"status": int(fields["status"])} if "status" in fields else {}
+            return make(int(code), "Some error", int(sub) if sub else None, **status)
+        return self._good(fields)
+
+    def _good(self, fields: dict[str, str]) -> web.Response:
+        now = to_seconds(self.clock.now())
+        number = int if "numbers" in fields else str
+        expires: Any = fields.get("expires", 3600)
+        data: dict[str, Any] = {
+            "app_id": number(fields.get("app", APP_ID)),
+            "type": fields.get("type", "USER"),
+            "application": "Acme Game",
+            "data_access_expires_at": now + 7_776_000,
+            "expires_at": 0 if expires == "never" else now + int(expires),
+            "is_valid": fields.get("valid", "1") == "1",
+            "scopes": ["public_profile"],
+            "user_id": number(fields.get("user", PLAYER)),
+        }
+        if "wrong" in fields:
+            name, value = fields["wrong"].split(":", 1)
+            data[name] = json.loads(value)
+        data.pop(fields.get("without", ""), None)
+        return _json({"data": data}, status=int(fields.get("status", 200)))
+
+    async def slow(self, _request: web.Request) -> web.StreamResponse:
+        await self.gate.wait()
+        return web.Response(status=500)
+
+    async def reset(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+
+_Scenario = Callable[[FacebookFake, web.Request], Awaitable[web.StreamResponse]]
+
+
+def _error(code: int, text: str, subcode: int | None = None, *, status: int = 400) -> web.Response:
+    error: dict[str, Any] = {"message": text, "type": "OAuthException", "code": code}
+    if subcode is not None:
+        error["error_subcode"] = subcode
+    headers = {"X-App-Usage": '{"call_count": 101}'} if code == 4 else {}
+    return _json({"error": {**error, "fbtrace_id": "Axyz123"}}, status=status, headers=headers)
+
+
+def _nested(code: int, text: str, subcode: int | None = None, *, status: int = 200) -> web.Response:
+    error: dict[str, Any] = {"code": code, "message": text}
+    if subcode is not None:
+        error["subcode"] = subcode
+    return _json({"data": {"error": error, "is_valid": False, "scopes": []}}, status=status)
+
+
+def _json(body: object, **more: Any) -> web.Response:  # noqa: ANN401 - aiohttp's
+    headers = {"Content-Type": "text/javascript; charset=UTF-8", **more.pop("headers", {})}
+    return web.Response(body=json.dumps(body).encode(), headers=headers, **more)
+
+
+def _always(text: str, content_type: str = "text/html", **more: Any) -> _Scenario:  # noqa: ANN401 - aiohttp's
+    async def answer(_fake: FacebookFake, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text=text, content_type=content_type, **more)
+
+    return answer
+
+
+_SCENARIOS: dict[str, _Scenario] = {
+    "slow": FacebookFake.slow,
+    "reset": FacebookFake.reset,
+    "http404": _always("<html>no</html>", status=404),
+    "http429": _always("<html>no</html>", status=429),
+    "http503": _always("<html>no</html>", status=503),
+    "redirect": _always("", status=302, headers={"Location": "https://elsewhere.test/"}),
+    "html200": _always("<html>maintenance</html>"),
+    "huge": _always('{"data": "' + "x" * 70_000 + '"}'),
+    "list": _always("[]"),
+    "empty": _always("{}"),
+    "nodata": _always('{"data": []}'),
+    "emptydata": _always('{"data": {}}'),
+    "texterror": _always('{"error": "no"}'),
+    "textcode": _always('{"error": {"code": "190"}}', status=400),
+    "invalid": _always('{"data": {"is_valid": false, "scopes": []}}'),
+    "invalidtext": _always('{"data": {"is_valid": "false", "scopes": []}}'),
+}
