@@ -298,25 +298,6 @@ class DynamoFaults(OnDynamo):
             "TimeToLiveStatus": "ENABLED",
         }
 
-    async def test_a_table_from_before_there_was_an_index_gets_it_and_keeps_its_items(
-        self, dynamodb: Client
-    ) -> None:
-        prefix = await new_tables(dynamodb, _without_indexes(SESSIONS))
-        store = DynamoSessionStore(dynamodb, prefix)
-        await start(store, 2)
-        await store.end(SESSION.key, now=LATER, reason="signed_out")
-        with pytest.raises(errors.Unavailable):
-            await store.ended_since(LATER, limit=1)
-        for _ in range(2):
-            await create_table(dynamodb, prefix, SESSIONS)
-            assert await store.ended_since(LATER, limit=1) == [SESSION.key]
-
-    async def test_a_new_index_is_waited_for(self, dynamodb: Client) -> None:
-        prefix = await new_tables(dynamodb, _without_indexes(SESSIONS))
-        filling = Backfilling(dynamodb, looks=1)
-        await create_table(filling, prefix, SESSIONS)
-        assert filling.looks == 0
-
     # What is done in parts.
 
     async def test_what_dynamodb_leaves_of_a_batch_is_asked_for_again(
@@ -346,6 +327,29 @@ class DynamoFaults(OnDynamo):
         async with losing(endpoint, server_error) as (counted, attempts):
             assert await DynamoSessionStore(counted, prefix).ended_since(LATER, limit=9) == []
         assert attempts == ["Query"] * 8
+
+
+class DynamoUpgrades(OnDynamo):
+    """Subclasses provide the fixture `endpoint`."""
+
+    async def test_a_table_from_before_there_was_an_index_gets_it_and_keeps_its_items(
+        self, dynamodb: Client
+    ) -> None:
+        prefix = await new_tables(dynamodb, _without_indexes(SESSIONS))
+        store = DynamoSessionStore(dynamodb, prefix)
+        await start(store, 2)
+        await store.end(SESSION.key, now=LATER, reason="signed_out")
+        with pytest.raises(errors.Unavailable):
+            await store.ended_since(LATER, limit=1)
+        for _ in range(2):
+            await create_table(dynamodb, prefix, SESSIONS)
+            assert await store.ended_since(LATER, limit=1) == [SESSION.key]
+
+    async def test_a_new_index_is_waited_for(self, dynamodb: Client) -> None:
+        prefix = await new_tables(dynamodb, _without_indexes(SESSIONS))
+        filling = Backfilling(dynamodb, looks=1)
+        await create_table(filling, prefix, SESSIONS)
+        assert filling.looks == 0
 
 
 class Backfilling:

@@ -1,15 +1,19 @@
 """The DynamoDB adapters keep the promises of every port, with DynamoDB Local behind them."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from services.player_data.adapters.dynamodb import DynamoRecordStore
 from services.player_data.models import LARGEST_VALUE, RecordKey
 from tests.conformance import dynamodb
 from tests.conformance.ambiguous_writes import AmbiguousWrites, IdentitiesSentTwice
-from tests.conformance.dynamodb_faults import DynamoFaults
+from tests.conformance.dynamodb_faults import DynamoFaults, DynamoUpgrades
 from tests.conformance.races import DynamoRaces
 from tests.conformance.records import ALICE, put
 from tests.conformance.records_erasure import RecordErasureFaults
+from tests.support import aws
 
 
 @pytest.fixture
@@ -65,3 +69,12 @@ class TestDynamoDBLocalFaults(DynamoFaults):
 
 class TestDynamoDBLocalRecordErasureFaults(RecordErasureFaults):
     pass
+
+
+class TestDynamoDBLocalUpgrades(DynamoUpgrades):
+    @pytest.fixture
+    def endpoint(self) -> Iterator[str]:
+        """Another one: where there are thousands of tables, a new index never becomes active."""
+        assert aws.DYNAMODB_LOCAL
+        with aws.dynamodb_local(Path(aws.DYNAMODB_LOCAL)) as url:
+            yield url

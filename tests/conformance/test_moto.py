@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conformance import dynamodb
-from tests.conformance.dynamodb_faults import DynamoFaults
+from tests.conformance.dynamodb_faults import DynamoFaults, DynamoUpgrades
 
 
 @pytest.fixture
@@ -36,4 +36,8 @@ class TestMotoRecordStore(dynamodb.DynamoRecordStoreTests):
 
 
 class TestMotoFaults(DynamoFaults):
+    pass
+
+
+class TestMotoUpgrades(DynamoUpgrades):
     pass
