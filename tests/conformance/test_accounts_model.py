@@ -16,7 +16,7 @@ from tests.conformance.accounts_model import AccountStoreMachine, OpenStores
 from tests.support import aws
 from tests.support.long import LONG
 
-FEW = settings(max_examples=20, stateful_step_count=20, deadline=None)
+FEW = settings(max_examples=60, stateful_step_count=30, deadline=None)
 MANY = settings(max_examples=500, stateful_step_count=50, deadline=None)
 
 
