@@ -340,6 +340,22 @@ async def test_a_body_that_is_no_form_is_a_bad_request(
     assert answer.json()["error"] == "invalid_request"
 
 
+@pytest.mark.parametrize(
+    ("header", "body", "status", "code"),
+    [
+        ("", b"a=" + b"x" * 100_000, 413, "too_large"),
+        ("\r\nContent-Encoding: deflate", b"no deflate", 400, "invalid_request"),
+    ],
+    ids=["too large", "broken"],
+)
+async def test_a_body_that_cannot_be_read_is_an_invalid_request_too(
+    identity: RunningIdentity, header: str, body: bytes, status: int, code: str
+) -> None:
+    answer = await send(identity.url, FORM_HEAD + header, body)
+    assert (answer.status, answer.code) == (status, code)
+    assert answer.json()["error"] == "invalid_request"
+
+
 async def test_what_may_pass_has_no_name_in_oauth(
     identity: RunningIdentity, tmp_path: Path
 ) -> None:

@@ -174,6 +174,7 @@ async def test_a_token_is_renewed_ahead_of_its_end(
     endpoint.life = life
     await tokens.token(AUDIENCE, SCOPE)
     clock.advance(kept - 1)
+    assert await tokens.token(AUDIENCE, SCOPE) == "token-1"
     assert await renewed(tokens, endpoint) == "token-1"
     clock.advance(1)
     assert await tokens.token(AUDIENCE, SCOPE) == "token-1"
@@ -281,7 +282,7 @@ GOOD = {"access_token": "token", "token_type": "Bearer", "expires_in": 900}
         {**GOOD, "access_token": "a b"},
         {**GOOD, "access_token": "é"},
         {**GOOD, "access_token": "a" * 8193},
-        {**GOOD, "access_token": "a" * 70_000},
+        {**GOOD, "padding": "a" * 70_000},
         {**GOOD, "token_type": "DPoP"},
         {**GOOD, "token_type": None},
         {**GOOD, "expires_in": 0},
@@ -334,7 +335,9 @@ async def test_what_is_under_way_ends_with_it(
         tokens = ServiceTokens(session, url, SECRET)
         caller = asyncio.create_task(tokens.token(AUDIENCE, SCOPE))
         await endpoint.asked.wait()
-        await tokens.close()
+        with structlog.testing.capture_logs() as lines:
+            await tokens.close()
+        assert lines == []  # it was not waited for until it failed
         with pytest.raises(errors.Unavailable):
             await caller
         endpoint.gate.set()
