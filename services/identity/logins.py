@@ -105,7 +105,7 @@ class Logins:
         except errors.AlreadyLinked:
             account, conflict = await self._links.account_of(*key), True
         self._limits.proven(account.user_id)
-        tokens = await self._sessions.open(account, device=device)
+        tokens = await self._sessions.open(account, device=device, provider=identity.provider)
         return PlatformLogin(tokens, identity, link_conflict=conflict)
 
     async def link(

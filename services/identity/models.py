@@ -246,7 +246,7 @@ class Session:
     `counter` numbers the current refresh token, from 1 on; the token itself is derived, never
     stored. `refreshed_at` is when it became the current one, `replays` how often its predecessor
     has been presented since. `idle_expires_at` moves when the counter does, `absolute_expires_at`
-    never.
+    never. `provider` is that of the identity with which the player came; None for a guest.
     """
 
     key: SessionKey
@@ -259,6 +259,7 @@ class Session:
     replays: int = 0
     ended_at: datetime | None = None
     ended_reason: str | None = None
+    provider: str | None = None
 
     @property
     def expires_at(self) -> datetime:

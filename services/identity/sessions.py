@@ -78,8 +78,13 @@ class Sessions:
         self._limits = limits
         self._clock = clock
 
-    async def open(self, account: Account, *, device: str | None = None) -> IssuedTokens:
-        """For who has proven to be the player. Raises Banned, InvalidCredential, Unavailable."""
+    async def open(
+        self, account: Account, *, device: str | None = None, provider: str | None = None
+    ) -> IssuedTokens:
+        """For who has proven to be the player, by an identity of `provider` or as a guest.
+
+        Raises Banned, InvalidCredential, Unavailable.
+        """
         now = self._clock.now()
         _admit(account, now)
         seen = await self._accounts.seen(account)
@@ -95,6 +100,7 @@ class Sessions:
             refreshed_at=now,
             idle_expires_at=now + self._limits.idle,
             absolute_expires_at=now + self._limits.absolute,
+            provider=provider,
         )
         await self._store.create(session)
         if self._limits.single:

@@ -84,8 +84,14 @@ class SessionStoreContract:
 
     @pytest.mark.parametrize(
         "session",
-        [SESSION, replace(SESSION, device=None), replace(SESSION, counter=999_999_999), ENDED],
-        ids=["whole", "no device", "high counter", "ended"],
+        [
+            SESSION,
+            replace(SESSION, device=None),
+            replace(SESSION, counter=999_999_999),
+            replace(SESSION, provider="steam"),
+            ENDED,
+        ],
+        ids=["whole", "no device", "high counter", "of an identity", "ended"],
     )
     async def test_a_session_comes_back_as_it_was(
         self, store: SessionStore, session: Session

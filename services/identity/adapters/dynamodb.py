@@ -324,6 +324,8 @@ class DynamoSessionStore:
         }
         if session.device is not None:
             item["device"] = string(session.device)
+        if session.provider is not None:
+            item["provider"] = string(session.provider)
         if session.ended_at is not None:
             item["ended_at"] = number(to_millis(session.ended_at))
             item["ended_shard"] = _shard(session.key)
@@ -598,6 +600,7 @@ def _session(item: Item) -> Session:
         replays=int(item["replays"]["N"]) if "replays" in item else 0,
         ended_at=_moment(item, "ended_at") if "ended_at" in item else None,
         ended_reason=item.get("ended_reason", {}).get("S"),
+        provider=item.get("provider", {}).get("S"),
     )
 
 

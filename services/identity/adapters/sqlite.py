@@ -101,6 +101,7 @@ MIGRATIONS = (
     )
     WHERE user_id IN (SELECT user_id FROM identities)
     """,
+    "ALTER TABLE sessions ADD COLUMN provider TEXT",
 )
 
 _PAGE = 200
@@ -110,7 +111,7 @@ _ACCOUNT = """user_id, created_at, guest_secret_digest, seen_at, bans, erasing_s
     tokens_expire_at, erased_at, revision, identities"""
 
 _SESSION = """user_id, session_id, device, counter, created_at, refreshed_at,
-    idle_expires_at, absolute_expires_at, replays, ended_at, ended_reason"""
+    idle_expires_at, absolute_expires_at, replays, ended_at, ended_reason, provider"""
 
 
 class SqliteAccountStore:
@@ -275,7 +276,8 @@ class SqliteSessionStore:
                     f"""
                     INSERT INTO sessions ({_SESSION})
                     VALUES (:user_id, :session_id, :device, :counter, :created_at, :refreshed_at,
-                        :idle_expires_at, :absolute_expires_at, :replays, :ended_at, :ended_reason)
+                        :idle_expires_at, :absolute_expires_at, :replays, :ended_at, :ended_reason,
+                        :provider)
                     """,  # noqa: S608 - a constant
                     _session_columns(session),
                 )
@@ -587,11 +589,14 @@ def _session_columns(session: Session) -> dict[str, str | int | None]:
         "replays": session.replays,
         "ended_at": None if session.ended_at is None else to_millis(session.ended_at),
         "ended_reason": session.ended_reason,
+        "provider": session.provider,
     }
 
 
 def _session(
-    row: tuple[str, str, str | None, int, int, int, int, int, int, int | None, str | None],
+    row: tuple[
+        str, str, str | None, int, int, int, int, int, int, int | None, str | None, str | None
+    ],
 ) -> Session:
     return Session(
         key=SessionKey(row[0], row[1]),
@@ -604,4 +609,5 @@ def _session(
         replays=row[8],
         ended_at=None if row[9] is None else from_millis(row[9]),
         ended_reason=row[10],
+        provider=row[11],
     )
