@@ -39,6 +39,7 @@ PLAYER = {"a player's", "a player's, linked", "a player's, with the scopes of se
 ROTATE = {"keyrotator's"}
 ERASE = {"player_data's, to erase", "player_data's, for both"}
 EXPORT = {"player_data's, to export", "player_data's, for both"}
+SUMMARIZE = {"player_data's, to sum up"}
 OPERATE = {"identity's"}
 PUBLIC = None
 """Whoever it is, and whoever it is not: no token is looked at."""
@@ -52,6 +53,7 @@ PLAYER_DATA = {
     f"GET {RECORD}/versions": PLAYER,
     "DELETE /v1/players/{player}": ERASE,
     "GET /v1/players/{player}/export": EXPORT,
+    "GET /v1/players/{player}/summary": SUMMARIZE,
     **{
         f"{method} {slash}/{name}-player-data": PLAYER
         for method in ("GET", "POST")
@@ -123,7 +125,7 @@ def kinds(issuer: Issuer) -> Mapping[str, str]:
         return issuer.service_token("operator", audience=audience, scope=scope)
 
     both = "player_data:erase player_data:export"
-    every = f"{both} keys:rotate identity:admin"
+    every = f"{both} player_data:summary keys:rotate identity:admin"
     return {
         "nothing": "",
         "a player's": issuer.token(),
@@ -142,6 +144,7 @@ def kinds(issuer: Issuer) -> Mapping[str, str]:
         "player_data's": service("playmesh:player_data", "keys:rotate identity:admin"),
         "player_data's, to erase": service("playmesh:player_data", "player_data:erase"),
         "player_data's, to export": service("playmesh:player_data", "player_data:export"),
+        "player_data's, to sum up": service("playmesh:player_data", "player_data:summary"),
         "player_data's, for both": service("playmesh:player_data", both),
         "a service's for players": service("gamebackend", every),
         "a player's for identity": issuer.token(aud="playmesh:identity", scope=every),
