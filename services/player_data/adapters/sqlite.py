@@ -204,7 +204,10 @@ class SqliteRecordStore:
                 " GROUP BY collection ORDER BY collection",
                 (player,),
             )
-            return [CollectionSummary(*row[:3], from_millis(row[3])) for row in rows]
+            return [
+                CollectionSummary(name, records, size, from_millis(written))
+                for name, records, size, written in rows
+            ]
 
         return await self._database.read(select)
 
