@@ -6,51 +6,24 @@ then is in order, and the same request once more ends as if nothing had happened
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from joserfc.jwk import ECKey
 
-from services.identity.access_tokens import AccessTokens
-from services.identity.accounts import Accounts
 from services.identity.adapters import sqlite
-from services.identity.bans import Bans
-from services.identity.conflicts import Choice, Conflicts
-from services.identity.idempotency import Idempotency
-from services.identity.limits import LoginLimits
-from services.identity.links import Links
-from services.identity.models import (
-    Account,
-    CollectionSummary,
-    ExternalIdentity,
-    Mark,
-    Session,
-)
-from services.identity.ports import AccountStore, IdentityStore, SessionStore
-from services.identity.recoveries import Recoveries
-from services.identity.refresh_tokens import RefreshTokens
-from services.identity.sealing import Seals
-from services.identity.sessions import SessionLimits, Sessions
+from services.identity.models import Account, ExternalIdentity, Mark, Session
 from shared import errors
-from shared.ids import new_id, new_key
-from shared.limits import RateLimit
+from shared.clock import Clock
+from shared.ids import new_id
 from shared.sqlite import Database
-from tests.service.test_identity_erasure_crashes import IssuersKey
 from tests.support.clock import ManualClock
+from tests.support.conflicts import DAY, HERE, Process, Stores
 from tests.support.interruptions import Crash, Interruption, When
-from tests.support.issuer import AUDIENCE, ISSUER, Issuer
 
-KEY = new_key()
-DAY = timedelta(days=1)
-LIFETIME = timedelta(minutes=19)
-LIMITS = SessionLimits(idle=DAY, absolute=DAY, grace=timedelta(minutes=1))
 START = ManualClock().now() - DAY
-NO_LIMIT = RateLimit(burst=0, per_second=0)
-HERE = "192.0.2.1"
 OPERATIONS = frozenset(
     (
         "get",
@@ -69,48 +42,18 @@ OPERATIONS = frozenset(
 """All that a story calls; what each of the stores has of them is wrapped."""
 
 
-class Silent:
-    """player_data that cannot be asked."""
-
-    async def summary(self, user_id: str) -> Sequence[CollectionSummary]:
-        raise errors.Unavailable(user_id)
-
-
-class Process:
+def process(
+    database: Database, clock: Clock, around: Callable[[object], Any] = lambda target: target
+) -> Process:
     """One of identity's, with `around` between it and its stores."""
-
-    def __init__(
-        self,
-        database: Database,
-        key: IssuersKey,
-        clock: ManualClock,
-        around: Callable[[object], Any] = lambda target: target,
-    ) -> None:
-        self.clock = clock
-        self.account_store: AccountStore = around(sqlite.SqliteAccountStore(database))
-        self.identity_store: IdentityStore = around(sqlite.SqliteIdentityStore(database))
-        self.session_store: SessionStore = around(sqlite.SqliteSessionStore(database))
-        self.accounts = Accounts(self.account_store, clock)
-        bans = Bans(self.accounts, around(sqlite.SqliteIdentityBanStore(database)), clock)
-        self.links = Links(self.identity_store, self.accounts, bans, clock)
-        access = AccessTokens(key, ISSUER, AUDIENCE, timedelta(minutes=15), clock)
-        refresh = RefreshTokens(lambda: KEY)
-        self.sessions = Sessions(self.session_store, self.accounts, access, refresh, LIMITS, clock)
-        idempotency = around(sqlite.SqliteIdempotencyStore(database))
-        self.conflicts = Conflicts(
-            self.links,
-            self.accounts,
-            self.sessions,
-            Idempotency(idempotency, lambda: KEY, clock),
-            LoginLimits(logins=NO_LIMIT, guests=NO_LIMIT, clock=clock),
-            Seals(lambda: KEY, clock),
-            Silent(),
-            LIFETIME,
-            clock,
-        )
-        self.recoveries = Recoveries(
-            self.identity_store, self.accounts, self.links, self.sessions, clock
-        )
+    stores = Stores(
+        around(sqlite.SqliteAccountStore(database)),
+        around(sqlite.SqliteIdentityStore(database)),
+        around(sqlite.SqliteIdentityBanStore(database)),
+        around(sqlite.SqliteSessionStore(database)),
+        around(sqlite.SqliteIdempotencyStore(database)),
+    )
+    return Process(stores, clock)
 
 
 @dataclass(frozen=True)
@@ -137,13 +80,10 @@ class Players:
         return cls(calm, external, owner.user_id, guest.user_id)
 
     async def token(self) -> str:
-        with pytest.raises(errors.AlreadyLinked) as conflict:
-            await self.calm.conflicts.link(self.guest, self.external)
-        assert isinstance(conflict.value.choice, Choice)
-        return conflict.value.choice.token
+        return await self.calm.token(self.guest, self.external)
 
     async def account(self, user_id: str) -> Account:
-        found = await self.calm.account_store.get(user_id)
+        found = await self.calm.stores.accounts.get(user_id)
         assert found is not None
         return found
 
@@ -153,7 +93,7 @@ class Players:
     async def owned_by(self) -> str:
         """Whose the identity is; everybody lists what is theirs, and has a way in or is gone."""
         key = self.external.provider, self.external.external_id
-        found = await self.calm.identity_store.find(*key)
+        found = await self.calm.stores.identities.find(*key)
         assert found is not None
         for user_id in (self.owner, self.guest):
             account = await self.account(user_id)
@@ -175,13 +115,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def key(clock: ManualClock, elliptic_key: ECKey) -> IssuersKey:
-    return IssuersKey(Issuer(clock, elliptic_key))
-
-
-@pytest.fixture
-def calm(database: Database, key: IssuersKey, clock: ManualClock) -> Process:
-    return Process(database, key, clock)
+def calm(database: Database, clock: ManualClock) -> Process:
+    return process(database, clock)
 
 
 @pytest.fixture(params=list(When), ids=lambda when: when.name.lower())
@@ -195,7 +130,6 @@ class Unlucky:
     """Processes whose first, second, third ... call of a store is interrupted, until none is."""
 
     database: Database
-    key: IssuersKey
     clock: ManualClock
     when: When
 
@@ -212,17 +146,16 @@ class Unlucky:
     async def does(self, deed: Deed, at: int) -> None:
         lost = errors.Unavailable
         interruption = Interruption(OPERATIONS, at, self.when, lambda: lost("lost"))
-        process = Process(self.database, self.key, self.clock, interruption.around)
         # A call that is sent twice meets what it has done itself: that is what it says then.
         with contextlib.suppress(Crash, errors.Unavailable, errors.AlreadyExists):
-            await deed(process)
+            await deed(process(self.database, self.clock, interruption.around))
         self.was_interrupted = interruption.calls >= at
         self.calls = interruption.calls
 
 
 @pytest.fixture
-def unlucky(database: Database, key: IssuersKey, clock: ManualClock, when: When) -> Unlucky:
-    return Unlucky(database, key, clock, when)
+def unlucky(database: Database, clock: ManualClock, when: When) -> Unlucky:
+    return Unlucky(database, clock, when)
 
 
 @pytest.mark.parametrize("owner_is_guest", [False, True], ids=["given up", "has another way in"])
@@ -295,4 +228,4 @@ async def test_recover(calm: Process, unlucky: Unlucky) -> None:
         assert [one.provider for one in await players.living(players.guest)] == [None]
         assert await players.living(players.owner) == []
     assert unlucky.calls >= 7
-    assert await calm.account_store.marked_since(Mark.RECOVERABLE, START, limit=9) == []
+    assert await calm.stores.accounts.marked_since(Mark.RECOVERABLE, START, limit=9) == []

@@ -12,8 +12,10 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from services.identity.app import maintain
 from services.identity.appkeys import ERASURES, LINKS
 from services.identity.sealing import Content, Seals
+from services.identity.settings import Settings
 from shared.clock import to_iso
 from tests.service.conftest import QUICK_KEYS
 from tests.service.test_identity_platforms import KEY, link, log_in, of_steam, person
@@ -43,11 +45,17 @@ class Holder:
     text: str | None = None
     gate: asyncio.Barrier | None = None
     scopes: set[str] = field(default_factory=set)
+    erased: list[str] = field(default_factory=list)
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/v1/players/{player}/summary", self._summary)
+        app.router.add_delete("/v1/players/{player}", self._erase)
         return app
+
+    async def _erase(self, request: web.Request) -> web.Response:
+        self.erased.append(request.match_info["player"])
+        return web.Response(status=204)
 
     async def _summary(self, request: web.Request) -> web.Response:
         claims = claims_of(request.headers["Authorization"].removeprefix("Bearer "))
@@ -641,12 +649,31 @@ class TestRecovery:
         assert await state(identity, given_up.user_id) == "erasing"
         assert outcome(await recover(identity, given_up.user_id)) == (409, "conflict")
 
+    async def test_maintenance_erases_it_in_all_services(
+        self, identity: RunningIdentity, given_up: Person, holder: Holder, clock: ManualClock
+    ) -> None:
+        settings = Settings.from_env({})
+        for days, expected in ((29, "recoverable"), (1, "erased")):
+            clock.advance(timedelta(days=days).total_seconds())
+            erasures = identity.app[ERASURES]
+            await maintain(settings, identity.stores, erasures, clock, erase_again=False)
+            assert await state(identity, given_up.user_id) == expected
+        assert holder.erased == [given_up.user_id]
+
     async def test_asked_to_be_erased_it_is_erased_now(
-        self, identity: RunningIdentity, given_up: Person
+        self, identity: RunningIdentity, given_up: Person, holder: Holder
     ) -> None:
         """By its own token, for the seconds in which that is still taken."""
-        assert (await given_up.call("DELETE", "/v1/account")).status == 202  # which is away
+        assert (await given_up.call("DELETE", "/v1/account")).status == 204
+        assert holder.erased == [given_up.user_id]
         assert await state(identity, given_up.user_id) == "erasing"
         await identity.look()
         assert outcome(await given_up.call("GET", "/v1/account")) == (401, "invalid_token")
         assert outcome(await recover(identity, given_up.user_id)) == (409, "conflict")
+
+    async def test_the_loop_of_erasures_leaves_it_alone(
+        self, identity: RunningIdentity, given_up: Person, holder: Holder, clock: ManualClock
+    ) -> None:
+        clock.advance(timedelta(days=1).total_seconds())
+        await identity.app[ERASURES].tick()
+        assert (holder.erased, await state(identity, given_up.user_id)) == ([], "recoverable")

@@ -1,11 +1,17 @@
 """A service asks how much is kept of a player: what it is answered, and who may ask."""
 
+from datetime import timedelta
+
 import pytest
 
+from services.identity.access_tokens import AccessTokens
+from services.identity.adapters.player_data import HttpPlayerData
+from services.identity.models import CollectionSummary
+from tests.service.test_identity_erasure_crashes import IssuersKey
 from tests.support.apps import Running
 from tests.support.calls import bearer, call
 from tests.support.clock import ManualClock
-from tests.support.issuer import Issuer
+from tests.support.issuer import AUDIENCE, ISSUER, Issuer
 from tests.support.records import RECORDS, Player
 from tests.support.servers import Answer
 
@@ -50,6 +56,18 @@ async def test_of_a_player_of_whom_there_is_nothing_it_is_empty(
     answer = await summary(data, issuer, NOBODY)
     empty = {"collections": [], "records": 0, "bytes": 0, "updated_at": None}
     assert (answer.status, answer.json()) == (200, empty)
+
+
+async def test_identity_reads_it(
+    data: Running, issuer: Issuer, player: Player, clock: ManualClock
+) -> None:
+    await player.put({"gold": 1})
+    tokens = AccessTokens(IssuersKey(issuer), ISSUER, AUDIENCE, timedelta(minutes=15), clock)
+    player_data = HttpPlayerData(data.http, data.url, tokens)
+    assert list(await player_data.summary(player.user_id)) == [
+        CollectionSummary("saves", 1, 10, clock.now())
+    ]
+    assert list(await player_data.summary(NOBODY)) == []
 
 
 @pytest.mark.parametrize("name", ["me", "a" * 31, "A" * 32, "service:identity", "%00"])
