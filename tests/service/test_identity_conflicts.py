@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from services.identity.app import maintain
 from services.identity.appkeys import ERASURES, LINKS
+from services.identity.models import RECOVERABLE_FOR, Erasure, Undo
 from services.identity.sealing import Content, Seals
 from services.identity.settings import Settings
 from shared.clock import to_iso
@@ -289,6 +290,16 @@ class TestKeepCurrent:
         await identity.look()
         assert outcome(await owner.call("GET", "/v1/account")) == (401, "invalid_token")
         assert (await guest.call("GET", "/v1/account")).status == 200
+
+    async def test_its_tokens_are_refused_also_where_nobody_came_to_end_its_sessions(
+        self, identity: RunningIdentity, owner: Person, guest: Person, clock: ManualClock
+    ) -> None:
+        now = clock.now()
+        undo = Undo(now + RECOVERABLE_FOR, *STEAM, taken_by=guest.user_id)
+        erasure = Erasure(now, now + timedelta(minutes=19), undo)
+        await identity.app[LINKS].move(*STEAM, guest.user_id, erasure=erasure)
+        await identity.look()
+        assert outcome(await owner.call("GET", "/v1/account")) == (401, "invalid_token")
 
     async def test_who_has_another_way_in_stays_and_sessions_of_the_identity_end(
         self, identity: RunningIdentity
@@ -648,6 +659,20 @@ class TestRecovery:
         await identity.app[ERASURES].end_recoveries()
         assert await state(identity, given_up.user_id) == "erasing"
         assert outcome(await recover(identity, given_up.user_id)) == (409, "conflict")
+
+    async def test_who_was_promised_more_time_has_it(
+        self, identity: RunningIdentity, given_up: Person, clock: ManualClock
+    ) -> None:
+        account = await identity.stores.accounts.get(given_up.user_id)
+        assert account is not None
+        assert account.erasure is not None
+        assert account.undo is not None
+        undo = replace(account.undo, until=account.undo.until + timedelta(days=30))
+        longer = replace(account, erasure=replace(account.erasure, undo=undo))
+        await identity.stores.accounts.replace(longer)
+        clock.advance(timedelta(days=31).total_seconds())
+        await identity.app[ERASURES].end_recoveries()
+        assert await state(identity, given_up.user_id) == "recoverable"
 
     async def test_maintenance_erases_it_in_all_services(
         self, identity: RunningIdentity, given_up: Person, holder: Holder, clock: ManualClock
