@@ -3,6 +3,7 @@
 PlaymeshError
 ├── InvalidRequest              the request itself is wrong
 │   ├── TooLarge
+│   ├── InvalidConflictToken
 │   ├── UnsupportedGrantType    these four: of a request for a service token
 │   ├── InvalidGrant
 │   ├── InvalidScope
@@ -24,6 +25,7 @@ PlaymeshError
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
 │   ├── AlreadyLinked           it is another account's
+│   ├── AlreadyDecided          the other way
 │   ├── VersionConflict         somebody else was faster
 │   └── IdempotencyKeyReused    it belongs to another request
 ├── TooManyRequests             more than is meant for one
@@ -55,6 +57,11 @@ class InvalidRequest(PlaymeshError):
 class TooLarge(InvalidRequest):
     code = "too_large"
     title = "The request is too large"
+
+
+class InvalidConflictToken(InvalidRequest):
+    code = "invalid_conflict_token"
+    title = "The conflict token is not valid, or not any more: link again"
 
 
 class UnsupportedGrantType(InvalidRequest):
@@ -170,14 +177,29 @@ class AlreadyExists(Conflict):
 
 
 class AlreadyLinked(Conflict):
-    """`owner` is the user id of the account that has it; None where nobody said."""
+    """`owner` is the user id of the account that has it; None where nobody said.
+
+    `choice` is between the two accounts; None where nobody is asked to choose.
+    """
 
     code = "already_linked"
     title = "The identity is linked to another account"
 
-    def __init__(self, detail: str | None = None, *, owner: str | None = None) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        owner: str | None = None,
+        choice: object | None = None,
+    ) -> None:
         super().__init__(detail)
         self.owner = owner
+        self.choice = choice
+
+
+class AlreadyDecided(Conflict):
+    code = "already_decided"
+    title = "This conflict has been decided the other way"
 
 
 class VersionConflict(Conflict):

@@ -32,11 +32,13 @@ from services.identity.adapters.sqlite import (
 from services.identity.appkeys import (
     ACCOUNTS,
     BANS,
+    CONFLICTS,
     ERASURES,
     EXPORTS,
     LIMITS,
     LINKS,
     LOGINS,
+    RECOVERIES,
     REVOCATIONS,
     SERVICE_CLIENTS,
     SESSIONS,
@@ -45,6 +47,7 @@ from services.identity.appkeys import (
 )
 from services.identity.assertions import AssertionVerifier
 from services.identity.bans import Bans
+from services.identity.conflicts import Conflicts
 from services.identity.erasures import Erasures, Exports
 from services.identity.idempotency import Idempotency
 from services.identity.kubernetes_settings import KubernetesSettings
@@ -58,11 +61,14 @@ from services.identity.ports import (
     IdentityProvider,
     IdentityStore,
     PlayerDataHolder,
+    PlayerDataSummaries,
     SessionStore,
 )
 from services.identity.providers.settings import open_providers
+from services.identity.recoveries import Recoveries
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.revocations import Revocations
+from services.identity.sealing import Seals
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
@@ -91,6 +97,7 @@ _FIRST_KEY_POLL = 0.2
 _LIST_EVERY = 2.0
 """Seconds; with a verifier's 3 s and their time-outs, less than 10 in all."""
 _ERASE_EVERY = 10.0
+_END_RECOVERIES_EVERY = 3600.0
 _CLOCK = SystemClock()
 _KEPT_AFTER_EXPIRY = timedelta(days=1)
 _MOST_AT_ONCE = 1000
@@ -177,7 +184,9 @@ async def open_app(
         player_data = HttpPlayerData(
             http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
         )
-        yield _create_app(settings, stores, signer, access_tokens, [player_data], providers, clock)
+        yield _create_app(
+            settings, stores, signer, access_tokens, [player_data], player_data, providers, clock
+        )
 
 
 def _create_app(
@@ -186,6 +195,7 @@ def _create_app(
     signer: Signer,
     access_tokens: AccessTokens,
     holders: Collection[PlayerDataHolder],
+    summaries: PlayerDataSummaries,
     providers: Mapping[str, IdentityProvider],
     clock: Clock,
 ) -> web.Application:
@@ -204,6 +214,7 @@ def _create_app(
     app = new_app(
         largest_body=_LARGEST_BODY,
         describe={
+            errors.AlreadyLinked: account_wire.describe_already_linked,
             errors.Banned: account_wire.describe_banned,
             errors.SessionEnded: account_wire.describe_session_ended,
         },
@@ -217,7 +228,21 @@ def _create_app(
     app[EXPORTS] = Exports(accounts, stores.sessions, holders)
     limits = LoginLimits(logins=settings.limits.logins, guests=settings.limits.guests, clock=clock)
     app[LIMITS] = limits
-    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens, limits, links, providers)
+    app[CONFLICTS] = conflicts = Conflicts(
+        links,
+        accounts,
+        sessions,
+        idempotency,
+        limits,
+        Seals(stores.refresh_key, clock),
+        summaries,
+        lifetime,
+        clock,
+    )
+    app[LOGINS] = Logins(
+        accounts, idempotency, sessions, access_tokens, limits, links, conflicts, providers
+    )
+    app[RECOVERIES] = Recoveries(stores.identities, accounts, links, sessions, clock)
     app[REVOCATIONS] = revocations
     app[SESSIONS] = sessions
     app[TRUSTED_PROXY_HOPS] = settings.limits.trusted_proxy_hops
@@ -287,12 +312,21 @@ async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
         def erasures_delay() -> float:
             return _ERASE_EVERY * jitter(0.2)
 
+        def recoveries_delay() -> float:
+            return _END_RECOVERIES_EVERY * jitter(0.2)
+
         async with (
             # Without a signing key no login begins, so none gets stuck on what is not there yet.
             repeating("signer.refresh", checked(signer.refresh), delay),
             open_app(settings, stores, signer, clock) as app,
             repeating("revocations", checked(app[REVOCATIONS].refresh), lambda: _LIST_EVERY),
             repeating("erasures", checked(app[ERASURES].tick), erasures_delay, at_start=False),
+            repeating(
+                "recoveries",
+                checked(app[ERASURES].end_recoveries),
+                recoveries_delay,
+                at_start=False,
+            ),
         ):
             await serve(app, settings.server, ready=[check.not_ready, signer.not_ready])
 
@@ -323,6 +357,7 @@ async def maintain(
     inactive = 0
     if settings.guest_inactive_after is not None:
         inactive = await erasures.remove_inactive_guests(settings.guest_inactive_after)
+    await erasures.end_recoveries()
     await erasures.tick()
     again = await erasures.erase_again() if erase_again else 0
     _log.info("maintained", expired_sessions=expired, inactive_guests=inactive, erased_again=again)

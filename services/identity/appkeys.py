@@ -4,10 +4,12 @@ from aiohttp import web
 
 from services.identity.accounts import Accounts
 from services.identity.bans import Bans
+from services.identity.conflicts import Conflicts
 from services.identity.erasures import Erasures, Exports
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.logins import Logins
+from services.identity.recoveries import Recoveries
 from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients
 from services.identity.sessions import Sessions
@@ -16,11 +18,13 @@ from shared.auth.verifier import TokenVerifier
 
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("ACCOUNTS", Accounts)
 BANS: web.AppKey[Bans] = web.AppKey("BANS", Bans)
+CONFLICTS: web.AppKey[Conflicts] = web.AppKey("CONFLICTS", Conflicts)
 ERASURES: web.AppKey[Erasures] = web.AppKey("ERASURES", Erasures)
 EXPORTS: web.AppKey[Exports] = web.AppKey("EXPORTS", Exports)
 LINKS: web.AppKey[Links] = web.AppKey("LINKS", Links)
 LIMITS: web.AppKey[LoginLimits] = web.AppKey("LIMITS", LoginLimits)
 LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
+RECOVERIES: web.AppKey[Recoveries] = web.AppKey("RECOVERIES", Recoveries)
 REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)
 SERVICE_CLIENTS: web.AppKey[ServiceClients] = web.AppKey("SERVICE_CLIENTS", ServiceClients)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("SESSIONS", Sessions)

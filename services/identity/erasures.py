@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from services.identity.accounts import Accounts
 from services.identity.links import Links
-from services.identity.models import Account, Erasure, Mark, Session
+from services.identity.models import RECOVERABLE_FOR, Account, Erasure, Mark, Session
 from services.identity.ports import AccountStore, PlayerDataHolder, SessionStore
 from shared import errors
 from shared.clock import Clock
@@ -68,14 +68,14 @@ class Erasures:
     async def request(self, user_id: str) -> bool:
         """Erase a player. True where everything is removed by now; False where it will be.
 
-        On return it will happen in any case. A repetition goes on with it. Raises NotFound,
-        Unavailable.
+        On return it will happen in any case. A repetition goes on with it; one that was given up,
+        and could be recovered for a while, is erased now. Raises NotFound, Unavailable.
         """
         now = self._clock.now()
         erasure = Erasure(requested_at=now, tokens_expire_at=now + self._lifetime)
-        account = await self._accounts.change(user_id, lambda one: one.erasing(erasure))
-        if account is None:
-            account = await self._accounts.find(user_id)
+        account = await self._accounts.change(
+            user_id, lambda one: one.erasing(erasure), also_gone=True
+        )
         if account is None:
             raise errors.NotFound("there is no such account")
         if account.erasure is None:  # it is a tombstone already
@@ -96,6 +96,24 @@ class Erasures:
         self._swept &= {account.user_id for account in marked}
         for account in reversed(marked):  # the oldest first
             await self._try(account)
+
+    async def end_recoveries(self) -> None:
+        """Have those erased who were given up, and whom nobody recovered in time.
+
+        From then on they are found by `tick`. Raises Unavailable.
+        """
+        now = self._clock.now()
+        due = await self._store.marked_since(
+            Mark.RECOVERABLE, _BEGINNING, limit=_MOST_AT_ONCE, until=now - RECOVERABLE_FOR
+        )
+        for account in due:
+            if account.undo is None or now < account.undo.until:
+                continue
+            try:
+                await self._store.replace(account.beyond_recovery())
+            except errors.VersionConflict:  # recovered or erased, and the index was behind
+                continue
+            _log.info("account.erasing", user_id=account.user_id)
 
     async def remove_inactive_guests(self, inactive_for: timedelta) -> int:
         """Erase the guests who have not been here for so long; answer how many.

@@ -79,14 +79,25 @@ class Links:
                 continue
         raise _restless()
 
+    async def owner(self, provider: str, external_id: str) -> Account | None:
+        """Whose it is, if anybody's. Raises Banned where the identity is."""
+        return await self._owner(provider, external_id)
+
     async def move(
-        self, provider: str, external_id: str, target: str, *, erasure: Erasure | None = None
+        self,
+        provider: str,
+        external_id: str,
+        target: str,
+        *,
+        seen: LinkedIdentity | None = None,
+        erasure: Erasure | None = None,
     ) -> Account:
         """Link to the account `target` what is another's; answer it. For who is in both.
 
         `erasure` is what becomes of the other account where this was the last way in; without one
-        that raises Conflict. So does an identity that is nobody's. Raises NotFound, Banned where
-        either player or the identity is, and Conflict as `Account.linked`.
+        that raises Conflict. So does an identity that is nobody's, or that has changed hands since
+        it was `seen`. Raises NotFound, Banned where either player or the identity is, and Conflict
+        as `Account.linked`.
         """
         for _ in range(_ATTEMPTS):
             owner = await self._owner(provider, external_id)
@@ -95,6 +106,8 @@ class Links:
                 raise errors.Conflict("the identity is not linked")
             if owner.user_id == target:
                 return account
+            if seen is not None and seen not in owner.identities:
+                raise errors.Conflict("the identity has changed hands")
             now = self._clock.now()
             _admit(owner, now)
             _admit(account, now)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts, NewGuest
+from services.identity.conflicts import Conflicts
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
@@ -41,9 +42,11 @@ class Logins:
         access_tokens: AccessTokens,
         limits: LoginLimits,
         links: Links,
+        conflicts: Conflicts,
         providers: Mapping[str, IdentityProvider],
     ) -> None:
         self._links = links
+        self._conflicts = conflicts
         self._providers = providers
         self._limits = limits
         self._accounts = accounts
@@ -111,10 +114,10 @@ class Logins:
     async def link(
         self, user_id: str, provider: str, credential: Mapping[str, str], *, address: str
     ) -> Account:
-        """One more way in for a player. Raises as `platform` and `Links.link` do."""
+        """One more way in for a player. Raises as `platform` and `Conflicts.link` do."""
         self._limits.attempt(address)
         identity = await self._confirmed(provider, credential)
-        return await self._links.link(user_id, identity.provider, identity.external_id)
+        return await self._conflicts.link(user_id, identity)
 
     async def _confirmed(self, provider: str, credential: Mapping[str, str]) -> ExternalIdentity:
         asked = self._providers.get(provider)

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from shared import errors
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
+RECOVERABLE_FOR = timedelta(days=30)
+"""So long an account that was given up for another one is only marked."""
 MOST_REPLAYS = 10
 MOST_BANS = 16
 """Of one account from parts of the game, each of another scope."""
@@ -19,6 +21,7 @@ EVERYTHING = "all"
 REFRESH_REUSED = "refresh_reused"
 SIGNED_OUT = "signed_out"
 SIGNED_IN_ELSEWHERE = "signed_in_elsewhere"
+IDENTITY_MOVED = "identity_moved"
 ENDED_BY_OPERATOR = "ended_by_operator"
 """Why a session has ended."""
 
@@ -28,6 +31,7 @@ class Mark(enum.Enum):
 
     BANNED = "banned"
     ERASING = "erasing"
+    RECOVERABLE = "recoverable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,29 @@ class Ban:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """What takes an erasure back before `until`: the identity that was the account's last way in.
+
+    `taken_by` is the account that it was moved to.
+    """
+
+    until: datetime
+    provider: str
+    external_id: str
+    taken_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """From `requested_at` on nobody gets a token of the account.
 
-    Until `tokens_expire_at` somebody may still have one, and write with it.
+    Until `tokens_expire_at` somebody may still have one, and write with it. With an `undo` nothing
+    is removed before that is over.
     """
 
     requested_at: datetime
     tokens_expire_at: datetime
+    undo: Undo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +130,16 @@ class Account:
         return self.erasure is not None or self.erased_at is not None
 
     @property
+    def undo(self) -> Undo | None:
+        """None of an account that cannot be recovered, or need not be."""
+        return self.erasure.undo if self.erasure is not None else None
+
+    @property
     def marked(self) -> tuple[Mark, datetime] | None:
         """With the moment since when."""
         if self.erasure is not None:
-            return Mark.ERASING, self.erasure.requested_at
+            mark = Mark.RECOVERABLE if self.erasure.undo else Mark.ERASING
+            return mark, self.erasure.requested_at
         everything = next((ban for ban in self.bans if ban.scope == EVERYTHING), None)
         return (Mark.BANNED, everything.since) if everything else None
 
@@ -172,14 +197,32 @@ class Account:
         return replace(self, bans=tuple(ban for ban in self.bans if ban.scope != scope))
 
     def erasing(self, erasure: Erasure) -> "Account":
-        """Nobody gets in any more; a second request changes nothing."""
+        """Nobody gets in any more; a second request changes nothing.
+
+        But where the first one could be undone, and the second one cannot, neither can it now.
+        """
         if self.is_gone:
-            return self
+            return self if erasure.undo else self.beyond_recovery()
         return replace(self, erasure=erasure, guest_secret_digest=None)
+
+    def beyond_recovery(self) -> "Account":
+        """To be erased now, if it was to be later. Its tokens expire when they did."""
+        if self.erasure is None or self.erasure.undo is None:
+            return self
+        return replace(self, erasure=replace(self.erasure, undo=None))
+
+    def recovered(self, now: datetime) -> "Account":
+        """As before it was given up, but without a way in: for `IdentityStore.move`, which has one.
+
+        Raises Conflict where that cannot be undone, or not any more.
+        """
+        if self.undo is None or now >= self.undo.until:
+            raise errors.Conflict("the account cannot be recovered, or not any more")
+        return replace(self, erasure=None)
 
     def erased(self, now: datetime) -> "Account":
         """Only after every service has confirmed, and no token of it is good any more."""
-        if self.erasure is None or now < self.erasure.tokens_expire_at:
+        if self.erasure is None or self.erasure.undo or now < self.erasure.tokens_expire_at:
             raise errors.Conflict("the account cannot be a tombstone yet")
         return Account(
             user_id=self.user_id,
@@ -212,6 +255,16 @@ class ExternalIdentity:
     provider: str
     external_id: str
     details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSummary:
+    """Of the records that a player has now in a collection; `bytes` are those of their values."""
+
+    name: str
+    records: int
+    bytes: int
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from services.identity.models import (
     Account,
+    CollectionSummary,
     ExternalIdentity,
     IdempotencyRecord,
     IdentityBan,
@@ -36,10 +37,12 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
+    async def marked_since(
+        self, mark: Mark, moment: datetime, *, limit: int, until: datetime | None = None
+    ) -> Sequence[Account]:
         """The accounts that have been marked so at `moment` or later, the latest first.
 
-        May be a few seconds behind the changes.
+        With `until` at that moment or earlier as well. May be a few seconds behind the changes.
         """
         ...
 
@@ -103,6 +106,7 @@ class IdentityStore(Protocol):
         another revision of either is stored or the identity is not `source`'s, and what
         `unlinked` and `linked` raise. Where it is the last way into `source`, that account is
         given up: whoever means it hands it in as `source.erasing(...)`, which is stored with it.
+        So is a `target.recovered(...)`, which was given up and gets its way in back.
         """
         ...
 
@@ -233,6 +237,17 @@ class PlayerDataHolder(Protocol):
 
     def export(self, user_id: str) -> AsyncIterator[bytes]:
         """Everything of a player, in pages of JSON, each a bounded number of bytes."""
+        ...
+
+
+class PlayerDataSummaries(Protocol):
+    """How much there is of a player: what helps to choose between two accounts."""
+
+    async def summary(self, user_id: str) -> Sequence[CollectionSummary]:
+        """By collection, in the order of their names; empty of a player of whom there is nothing.
+
+        Raises Unavailable.
+        """
         ...
 
 

@@ -39,6 +39,7 @@ PLAYER = {"a player's", "a player's, linked", "a player's, with the scopes of se
 ROTATE = {"keyrotator's"}
 ERASE = {"player_data's, to erase", "player_data's, for both"}
 EXPORT = {"player_data's, to export", "player_data's, for both"}
+SUMMARIZE = {"player_data's, to sum up"}
 OPERATE = {"identity's"}
 PUBLIC = None
 """Whoever it is, and whoever it is not: no token is looked at."""
@@ -52,6 +53,7 @@ PLAYER_DATA = {
     f"GET {RECORD}/versions": PLAYER,
     "DELETE /v1/players/{player}": ERASE,
     "GET /v1/players/{player}/export": EXPORT,
+    "GET /v1/players/{player}/summary": SUMMARIZE,
     **{
         f"{method} {slash}/{name}-player-data": PLAYER
         for method in ("GET", "POST")
@@ -97,12 +99,14 @@ IDENTITY = {
     "DELETE /v1/account": PLAYER,
     "POST /v1/account/guest-secret": PLAYER,
     "POST /v1/account/identities": PLAYER,
+    "POST /v1/account/identities/resolve": PLAYER,
     "DELETE /v1/account/identities/{provider}": PLAYER,
     "GET /v1/account/export": PLAYER,
     f"GET {PLAYER_OF_IDENTITY}": OPERATE,
     f"POST {PLAYER_OF_IDENTITY}/ban": OPERATE,
     f"POST {PLAYER_OF_IDENTITY}/unban": OPERATE,
     f"POST {PLAYER_OF_IDENTITY}/revoke-sessions": OPERATE,
+    f"POST {PLAYER_OF_IDENTITY}/recover": OPERATE,
     f"GET {PLATFORM_IDENTITY}": OPERATE,
     f"POST {PLATFORM_IDENTITY}/ban": OPERATE,
     f"POST {PLATFORM_IDENTITY}/unban": OPERATE,
@@ -123,7 +127,7 @@ def kinds(issuer: Issuer) -> Mapping[str, str]:
         return issuer.service_token("operator", audience=audience, scope=scope)
 
     both = "player_data:erase player_data:export"
-    every = f"{both} keys:rotate identity:admin"
+    every = f"{both} player_data:summary keys:rotate identity:admin"
     return {
         "nothing": "",
         "a player's": issuer.token(),
@@ -142,6 +146,7 @@ def kinds(issuer: Issuer) -> Mapping[str, str]:
         "player_data's": service("playmesh:player_data", "keys:rotate identity:admin"),
         "player_data's, to erase": service("playmesh:player_data", "player_data:erase"),
         "player_data's, to export": service("playmesh:player_data", "player_data:export"),
+        "player_data's, to sum up": service("playmesh:player_data", "player_data:summary"),
         "player_data's, for both": service("playmesh:player_data", both),
         "a service's for players": service("gamebackend", every),
         "a player's for identity": issuer.token(aud="playmesh:identity", scope=every),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.identity.models import MOST_IDENTITIES, Account, Erasure, LinkedIdentity
+from services.identity.models import MOST_IDENTITIES, Account, Erasure, LinkedIdentity, Undo
 from services.identity.ports import AccountStore, IdentityStore
 from shared import errors
 from shared.ids import new_id
@@ -18,6 +18,7 @@ CAROL = "c" * 32
 LINKED = datetime(2026, 3, 29, 1, 30, 59, 999000, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 ERASURE = Erasure(requested_at=LINKED + SECOND, tokens_expire_at=LINKED + 2 * SECOND)
+GIVEN_UP = replace(ERASURE, undo=Undo(LINKED + 9 * SECOND, "steam", "1", BOB))
 
 
 def identity(
@@ -386,6 +387,28 @@ class IdentityStoreContract:
         assert left == replace(source, identities=(), erasure=ERASURE, revision=2)
         assert [await accounts.get(one) for one in (ALICE, BOB)] == [left, joined]
         assert await find(store, identity()) == identity(BOB)
+
+    async def test_an_account_that_was_given_up_gets_its_way_in_back(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        source, target = await log_in(store, identity(ALICE)), await guest(accounts, BOB)
+        left, joined = await store.move(identity(BOB), source.erasing(GIVEN_UP), target)
+        assert await accounts.get(ALICE) == left
+        assert left.undo == GIVEN_UP.undo
+        after, recovered = await store.move(identity(ALICE), joined, left.recovered(LINKED))
+        assert recovered == replace(source, revision=3)
+        assert await accounts.get(ALICE) == recovered
+        assert await accounts.get(BOB) == after == replace(target, revision=3)
+        assert await find(store, identity()) == identity(ALICE)
+
+    async def test_an_account_that_was_given_up_gets_back_a_way_in_that_is_free(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        source, target = await log_in(store, identity(ALICE)), await guest(accounts, BOB)
+        left, joined = await store.move(identity(BOB), source.erasing(GIVEN_UP), target)
+        await store.unlink(joined, *identity().key)
+        assert await store.link(left.recovered(LINKED), identity()) == replace(source, revision=3)
+        assert await accounts.get(ALICE) == replace(source, revision=3)
 
     @pytest.mark.parametrize("changed", [ALICE, BOB], ids=["source", "target"])
     async def test_where_either_account_has_changed_nothing_is_moved(

@@ -42,10 +42,12 @@ from shared import errors
 from shared.ids import new_id
 from tests.conformance import idempotency, sessions
 from tests.conformance.accounts import race_to_replace
+from tests.conformance.decisions import decide_among_others
 from tests.conformance.identities import guest, race, race_to_link
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, SECOND, SESSION, redeem, start
 from tests.support import aws
 from tests.support.clock import ManualClock
+from tests.support.conflicts import Process, Stores
 from tests.support.long import LONG
 
 RIVALS = 50
@@ -75,6 +77,13 @@ class Opening:
         clock = ManualClock()
         accounts = Accounts(self.accounts, clock)
         return Links(self.identities, accounts, Bans(accounts, self.identity_bans, clock), clock)
+
+    @property
+    def process(self) -> Process:
+        stores = Stores(
+            self.accounts, self.identities, self.identity_bans, self.sessions, self.idempotency
+        )
+        return Process(stores, ManualClock())
 
 
 class Races:
@@ -109,6 +118,11 @@ class Races:
         self, openings: Sequence[Opening], seed: int
     ) -> None:
         await _move_and_link(openings, seed)
+
+    async def test_whatever_happens_while_players_decide_everybody_has_what_they_list(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        await decide_among_others([opening.process for opening in openings], seed)
 
     async def test_one_of_many_claims_is_the_answer_to_all(
         self, openings: Sequence[Opening], seed: int

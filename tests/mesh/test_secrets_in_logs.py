@@ -17,7 +17,15 @@ from tests.support.calls import call
 from tests.support.mesh import Mesh
 
 SECRETS = 1000
-NAMES = ("user_id", "guest_secret", "refresh_token", "auth_token", "client_secret", "assertion")
+NAMES = (
+    "user_id",
+    "guest_secret",
+    "refresh_token",
+    "auth_token",
+    "client_secret",
+    "assertion",
+    "conflict_token",
+)
 FILLED = {
     "player": "me",
     "collection": "saves",
@@ -40,7 +48,7 @@ Request = Mapping[str, Any]
 
 def as_json(secret: str) -> Request:
     values: dict[str, object] = dict.fromkeys(NAMES, secret)
-    return {"json": {**values, "provider": "guest", "credential": values}}
+    return {"json": {**values, "provider": "guest", "credential": values, "keep": "current"}}
 
 
 def as_form(secret: str) -> Request:

@@ -149,7 +149,7 @@ class IssuersKey:
     def sign(self, claims: Mapping[str, object], *, typ: str) -> str:
         key = self.issuer.key
         header = {"alg": key["alg"], "kid": key["kid"], "typ": typ}
-        return jwt.encode(header, dict(claims), key, algorithms=["ES256"])
+        return jwt.encode(header, dict(claims), key, algorithms=[str(key["alg"])])
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.identity.adapters import bans, identities
+from services.identity.adapters import bans, identities, undo
 from services.identity.models import (
     MOST_REPLAYS,
     REFRESH_REUSED,
@@ -158,12 +158,15 @@ class DynamoAccountStore:
         # As this change left it: where its reply was lost, others may have followed.
         return replace(following, created_at=_moment(applied.item, "created_at"))
 
-    async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
+    async def marked_since(
+        self, mark: Mark, moment: datetime, *, limit: int, until: datetime | None = None
+    ) -> Sequence[Account]:
+        values = {":mark": string(mark.value), ":moment": number(to_millis(moment))}
+        if until is not None:
+            values[":until"] = number(to_millis(until))
+        when = "BETWEEN :moment AND :until" if until is not None else ">= :moment"
         items = await self._table.latest(
-            "by-mark",
-            "#mark = :mark AND #marked_at >= :moment",
-            {":mark": string(mark.value), ":moment": number(to_millis(moment))},
-            limit=limit,
+            "by-mark", f"#mark = :mark AND #marked_at {when}", values, limit=limit
         )
         return [_account(item) for item in items]
 
@@ -486,6 +489,7 @@ _OPTIONAL = (
     "guest_secret_digest",
     "erasing_since",
     "tokens_expire_at",
+    "undo",
     "erased_at",
     "mark",
     "marked_at",
@@ -508,6 +512,8 @@ def _account_item(account: Account) -> Item:
     if account.erasure is not None:
         item["erasing_since"] = number(to_millis(account.erasure.requested_at))
         item["tokens_expire_at"] = number(to_millis(account.erasure.tokens_expire_at))
+    if account.undo is not None:
+        item["undo"] = string(undo.render(account.undo))
     if account.erased_at is not None:
         item["erased_at"] = number(to_millis(account.erased_at))
     if account.marked is not None:
@@ -571,7 +577,11 @@ def _account(item: Item) -> Account:
         ),
         bans=bans.read(item["bans"]["S"]) if "bans" in item else (),
         erasure=(
-            Erasure(_moment(item, "erasing_since"), _moment(item, "tokens_expire_at"))
+            Erasure(
+                _moment(item, "erasing_since"),
+                _moment(item, "tokens_expire_at"),
+                undo.read(item["undo"]["S"]) if "undo" in item else None,
+            )
             if erasing
             else None
         ),
