@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts, NewGuest
+from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
@@ -41,9 +42,11 @@ class Logins:
         access_tokens: AccessTokens,
         limits: LoginLimits,
         links: Links,
+        grants: Grants,
         providers: Mapping[str, IdentityProvider],
     ) -> None:
         self._links = links
+        self._grants = grants
         self._providers = providers
         self._limits = limits
         self._accounts = accounts
@@ -105,6 +108,7 @@ class Logins:
         except errors.AlreadyLinked:
             account, conflict = await self._links.account_of(*key), True
         self._limits.proven(account.user_id)
+        await self._grants.keep(identity)
         tokens = await self._sessions.open(account, device=device, provider=identity.provider)
         return PlatformLogin(tokens, identity, link_conflict=conflict)
 
@@ -114,7 +118,9 @@ class Logins:
         """One more way in for a player. Raises as `platform` and `Links.link` do."""
         self._limits.attempt(address)
         identity = await self._confirmed(provider, credential)
-        return await self._links.link(user_id, identity.provider, identity.external_id)
+        account = await self._links.link(user_id, identity.provider, identity.external_id)
+        await self._grants.keep(identity)
+        return account
 
     async def _confirmed(self, provider: str, credential: Mapping[str, str]) -> ExternalIdentity:
         asked = self._providers.get(provider)
