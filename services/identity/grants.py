@@ -18,7 +18,7 @@ _PURPOSE = "grant"
 _log = structlog.get_logger()
 _GRANTS = Counter(
     "playmesh_provider_grants",
-    "What platforms want back: kept, given back, or abandoned, since nobody could take it.",
+    "What platforms want back: kept, given_back, abandoned, or why an attempt came to nothing.",
     ("provider", "outcome"),
 )
 
@@ -60,10 +60,7 @@ class Grants:
             return
         grant = self._open(found)
         if grant is not None:
-            taker = self._takers.get(provider)
-            if taker is None:
-                raise errors.ProviderUnavailable("the platform is not on")
-            await taker.revoke(grant)
+            await self._revoke(provider, grant)
         await self._store.delete(found)
         _GRANTS.labels(provider, "given_back" if grant is not None else "abandoned").inc()
 
@@ -81,6 +78,16 @@ class Grants:
         found = await self._store.find(provider, external_id)
         if found is not None:
             await self._store.delete(found)
+
+    async def _revoke(self, provider: str, grant: str) -> None:
+        taker = self._takers.get(provider)
+        try:
+            if taker is None:
+                raise errors.ProviderUnavailable("the platform is not on")
+            await taker.revoke(grant)
+        except (errors.ProviderUnavailable, errors.ProviderMisconfigured) as error:
+            _GRANTS.labels(provider, error.code).inc()
+            raise
 
     def _open(self, grant: Grant) -> str | None:
         content = self._seals.open(_PURPOSE, grant.sealed)

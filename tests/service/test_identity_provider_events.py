@@ -279,6 +279,15 @@ class TestErasure:
         assert (await world.account(player)).erased_at is not None
         assert world.apple.living
 
+    async def test_what_goes_over_to_another_account_goes_with_that_one(self, world: World) -> None:
+        one, other = [await new_person(world.identity) for _ in range(2)]
+        await one.call("POST", "/v1/account/identities", json=world.credential())
+        await world.identity.app[LINKS].move(*APPLE, other.user_id)
+        assert (await one.call("DELETE", "/v1/account")).status == 204
+        assert (world.grants, world.apple.revocations) == (1, [])
+        assert (await other.call("DELETE", "/v1/account")).status == 204
+        assert (world.grants, world.apple.living) == (0, set())
+
 
 class TestUnlink:
     async def test_it_is_revoked_and_gone(self, world: World) -> None:
