@@ -21,12 +21,14 @@ from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb as identity
 from services.identity.bans import Bans
 from services.identity.erasures import Erasures, Exports
+from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.links import Links
 from services.identity.models import (
     SIGNED_OUT,
     Account,
     Ban,
+    Grant,
     IdentityBan,
     LinkedIdentity,
     Mark,
@@ -34,6 +36,7 @@ from services.identity.models import (
     SessionKey,
 )
 from services.identity.revocations import Revocations
+from services.identity.sealing import Seals
 from services.player_data.adapters import dynamodb as player_data
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
@@ -185,6 +188,13 @@ async def measure_bans(client: Counting, prefix: str, account: Account, show: Sh
     await show("ban an identity", identities.put(banned))
     await show("look for the ban of an identity", identities.find(*named))
     await show("lift the ban of an identity", identities.delete(*named))
+    grants = identity.DynamoGrantStore(client, prefix)
+    grant = Grant("apple", "TEAM123456:001234.0f0e0d0c0b0a09080706050403020100.1234", "x" * 320)
+    await show("keep what a platform wants back", grants.put(grant))
+    await show(
+        "look for what a platform wants back", grants.find(grant.provider, grant.external_id)
+    )
+    await show("forget what a platform wants back", grants.delete(grant))
 
 
 @dataclass(frozen=True)
@@ -231,7 +241,10 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
     await show("export a player: 3 records and their versions", read(exports.others(user_id)))
     # Where tokens live for no time the first pass is the last.
     bans = Bans(accounts, identity.DynamoIdentityBanStore(client, prefix), clock)
-    links = Links(identity.DynamoIdentityStore(client, prefix), accounts, bans, clock)
+    identities = identity.DynamoIdentityStore(client, prefix)
+    seals = Seals(new_key, clock)
+    grants = Grants(identity.DynamoGrantStore(client, prefix), identities, seals, {})
+    links = Links(identities, accounts, bans, grants, clock)
 
     def erasures(lifetime: timedelta) -> Erasures:
         return Erasures(store, accounts, sessions, links, holders, lifetime, clock)

@@ -15,7 +15,7 @@ from services.identity.appkeys import (
     SESSIONS,
 )
 from services.identity.conflicts import CURRENT
-from services.identity.models import SIGNED_OUT, SessionKey
+from services.identity.models import IDENTITY_REMOVED, SIGNED_OUT, SessionKey
 from services.identity.wire import read_device, read_platform, render_tokens
 from shared import errors
 from shared.auth.claims import Claims
@@ -104,8 +104,12 @@ async def resolve(request: web.Request) -> web.Response:
 @routes.delete("/v1/account/identities/{provider}")
 @require_player()
 async def unlink(request: web.Request) -> web.Response:
-    provider = wire.read_provider(request.match_info)
-    account = await request.app[LINKS].unlink(request[CLAIMS].subject, provider)
+    """The player's other sessions that began with it end."""
+    provider, claims = wire.read_provider(request.match_info), request[CLAIMS]
+    account = await request.app[LINKS].unlink(claims.subject, provider)
+    await request.app[SESSIONS].end_all(
+        claims.subject, reason=IDENTITY_REMOVED, but=claims.session_id, provider=provider
+    )
     return json_response(wire.render_account(account))
 
 

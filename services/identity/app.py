@@ -1,7 +1,7 @@
 """identity's composition root."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,6 +14,7 @@ from services.identity import (
     admin_handlers,
     handlers,
     oauth_handlers,
+    provider_handlers,
 )
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
@@ -24,6 +25,7 @@ from services.identity.adapters.player_data import HttpPlayerData
 from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
+    SqliteGrantStore,
     SqliteIdempotencyStore,
     SqliteIdentityBanStore,
     SqliteIdentityStore,
@@ -33,11 +35,15 @@ from services.identity.appkeys import (
     ACCOUNTS,
     BANS,
     CONFLICTS,
+    DELETIONS,
     ERASURES,
     EXPORTS,
     LIMITS,
     LINKS,
     LOGINS,
+    NOTICES,
+    PLATFORM_EVENTS,
+    PUBLIC_URL,
     RECOVERIES,
     REVOCATIONS,
     SERVICE_CLIENTS,
@@ -48,23 +54,26 @@ from services.identity.appkeys import (
 from services.identity.assertions import AssertionVerifier
 from services.identity.bans import Bans
 from services.identity.conflicts import Conflicts
+from services.identity.deletions import Deletions
 from services.identity.erasures import Erasures, Exports
+from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency
 from services.identity.kubernetes_settings import KubernetesSettings
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.logins import Logins
+from services.identity.platform_events import PlatformEvents
 from services.identity.ports import (
     AccountStore,
+    GrantStore,
     IdempotencyStore,
     IdentityBanStore,
-    IdentityProvider,
     IdentityStore,
     PlayerDataHolder,
     PlayerDataSummaries,
     SessionStore,
 )
-from services.identity.providers.settings import open_providers
+from services.identity.providers.settings import Providers, open_providers
 from services.identity.recoveries import Recoveries
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.revocations import Revocations
@@ -109,6 +118,7 @@ class Stores:
     idempotency: IdempotencyStore
     identities: IdentityStore
     identity_bans: IdentityBanStore
+    grants: GrantStore
     sessions: SessionStore
     service_clients: ServiceClientStore
     refresh_key: RefreshKey = field(repr=False)
@@ -128,6 +138,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
             SqliteIdempotencyStore(database),
             SqliteIdentityStore(database),
             SqliteIdentityBanStore(database),
+            SqliteGrantStore(database),
             SqliteSessionStore(database),
             service_clients,
             lambda: key,
@@ -150,6 +161,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
             dynamodb.IDEMPOTENCY,
             dynamodb.IDENTITIES,
             dynamodb.IDENTITY_BANS,
+            dynamodb.GRANTS,
             dynamodb.SESSIONS,
         )
         check.add(probes(tables, names.table_prefix, *definitions))
@@ -159,6 +171,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
             dynamodb.DynamoIdempotencyStore(tables, names.table_prefix),
             dynamodb.DynamoIdentityStore(tables, names.table_prefix),
             dynamodb.DynamoIdentityBanStore(tables, names.table_prefix),
+            dynamodb.DynamoGrantStore(tables, names.table_prefix),
             dynamodb.DynamoSessionStore(tables, names.table_prefix),
             service_clients_secret,
             refresh_key,
@@ -196,7 +209,7 @@ def _create_app(
     access_tokens: AccessTokens,
     holders: Collection[PlayerDataHolder],
     summaries: PlayerDataSummaries,
-    providers: Mapping[str, IdentityProvider],
+    providers: Providers,
     clock: Clock,
 ) -> web.Application:
     accounts = Accounts(stores.accounts, clock)
@@ -221,7 +234,9 @@ def _create_app(
     )
     app[ACCOUNTS] = accounts
     app[BANS] = Bans(accounts, stores.identity_bans, clock)
-    app[LINKS] = links = Links(stores.identities, accounts, app[BANS], clock)
+    seals = Seals(stores.refresh_key, clock)
+    grants = Grants(stores.grants, stores.identities, seals, providers.takers)
+    app[LINKS] = links = Links(stores.identities, accounts, app[BANS], grants, clock)
     app[ERASURES] = Erasures(
         stores.accounts, accounts, stores.sessions, links, holders, lifetime, clock
     )
@@ -234,15 +249,27 @@ def _create_app(
         sessions,
         idempotency,
         limits,
-        Seals(stores.refresh_key, clock),
+        seals,
         summaries,
         lifetime,
         clock,
     )
     app[LOGINS] = Logins(
-        accounts, idempotency, sessions, access_tokens, limits, links, conflicts, providers
+        accounts,
+        idempotency,
+        sessions,
+        access_tokens,
+        limits,
+        links,
+        conflicts,
+        grants,
+        providers.ways_in,
     )
     app[RECOVERIES] = Recoveries(stores.identities, accounts, links, sessions, clock)
+    app[NOTICES] = providers.notices
+    app[PLATFORM_EVENTS] = PlatformEvents(links, sessions, app[ERASURES], grants, clock)
+    app[DELETIONS] = Deletions(accounts, seals)
+    app[PUBLIC_URL] = settings.public_url
     app[REVOCATIONS] = revocations
     app[SESSIONS] = sessions
     app[TRUSTED_PROXY_HOPS] = settings.limits.trusted_proxy_hops
@@ -253,7 +280,7 @@ def _create_app(
         published=lambda: signer.published,
         max_age=settings.caches.jwks_max_age,
     )
-    for part in (handlers, account_handlers, admin_handlers, oauth_handlers):
+    for part in (handlers, account_handlers, admin_handlers, oauth_handlers, provider_handlers):
         app.add_routes(part.routes)
     expectations = Expectations(
         issuer=settings.trust.issuer,

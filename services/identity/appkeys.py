@@ -1,14 +1,19 @@
 """What handlers find on the application."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from services.identity.accounts import Accounts
 from services.identity.bans import Bans
 from services.identity.conflicts import Conflicts
+from services.identity.deletions import Deletions
 from services.identity.erasures import Erasures, Exports
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.logins import Logins
+from services.identity.platform_events import PlatformEvents
+from services.identity.ports import NoticeReader
 from services.identity.recoveries import Recoveries
 from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients
@@ -19,12 +24,16 @@ from shared.auth.verifier import TokenVerifier
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("ACCOUNTS", Accounts)
 BANS: web.AppKey[Bans] = web.AppKey("BANS", Bans)
 CONFLICTS: web.AppKey[Conflicts] = web.AppKey("CONFLICTS", Conflicts)
+DELETIONS: web.AppKey[Deletions] = web.AppKey("DELETIONS", Deletions)
 ERASURES: web.AppKey[Erasures] = web.AppKey("ERASURES", Erasures)
 EXPORTS: web.AppKey[Exports] = web.AppKey("EXPORTS", Exports)
 LINKS: web.AppKey[Links] = web.AppKey("LINKS", Links)
 LIMITS: web.AppKey[LoginLimits] = web.AppKey("LIMITS", LoginLimits)
 LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
 RECOVERIES: web.AppKey[Recoveries] = web.AppKey("RECOVERIES", Recoveries)
+NOTICES: web.AppKey[Mapping[str, NoticeReader]] = web.AppKey("NOTICES")
+PLATFORM_EVENTS: web.AppKey[PlatformEvents] = web.AppKey("PLATFORM_EVENTS", PlatformEvents)
+PUBLIC_URL: web.AppKey[str] = web.AppKey("PUBLIC_URL", str)
 REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)
 SERVICE_CLIENTS: web.AppKey[ServiceClients] = web.AppKey("SERVICE_CLIENTS", ServiceClients)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("SESSIONS", Sessions)

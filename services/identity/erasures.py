@@ -8,7 +8,7 @@ repeated; the mark is there until all of them are done, so whoever finds it goes
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -65,20 +65,23 @@ class Erasures:
         self._swept: set[str] = set()
         """Those that this process has removed since they were marked: no need to do it again."""
 
-    async def request(self, user_id: str) -> bool:
+    async def request(
+        self, user_id: str, *, only_if: Callable[[Account], bool] = lambda _account: True
+    ) -> bool:
         """Erase a player. True where everything is removed by now; False where it will be.
 
         On return it will happen in any case. A repetition goes on with it; one that was given up,
-        and could be recovered for a while, is erased now. Raises NotFound, Unavailable.
+        and could be recovered for a while, is erased now. An account that is not as `only_if`
+        demands stays as it is, and is True. Raises NotFound, Unavailable.
         """
         now = self._clock.now()
         erasure = Erasure(requested_at=now, tokens_expire_at=now + self._lifetime)
         account = await self._accounts.change(
-            user_id, lambda one: one.erasing(erasure), also_gone=True
+            user_id, lambda one: one.erasing(erasure) if only_if(one) else one, also_gone=True
         )
         if account is None:
             raise errors.NotFound("there is no such account")
-        if account.erasure is None:  # it is a tombstone already
+        if account.erasure is None:  # it is a tombstone already, or not to be erased
             return True
         _log.info("account.erasing", user_id=user_id)
         try:
@@ -160,6 +163,7 @@ class Erasures:
         if account.user_id in self._swept and not is_last:
             return
         await self._sweep(account)
+        await self._links.give_back(account)  # last: no data waits for a platform
         self._swept.add(account.user_id)
         if not is_last:
             return

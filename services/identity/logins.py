@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts, NewGuest
 from services.identity.conflicts import Conflicts
+from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
@@ -43,10 +44,12 @@ class Logins:
         limits: LoginLimits,
         links: Links,
         conflicts: Conflicts,
+        grants: Grants,
         providers: Mapping[str, IdentityProvider],
     ) -> None:
         self._links = links
         self._conflicts = conflicts
+        self._grants = grants
         self._providers = providers
         self._limits = limits
         self._accounts = accounts
@@ -108,6 +111,7 @@ class Logins:
         except errors.AlreadyLinked:
             account, conflict = await self._links.account_of(*key), True
         self._limits.proven(account.user_id)
+        await self._grants.keep(identity)
         tokens = await self._sessions.open(account, device=device, provider=identity.provider)
         return PlatformLogin(tokens, identity, link_conflict=conflict)
 
@@ -117,7 +121,13 @@ class Logins:
         """One more way in for a player. Raises as `platform` and `Conflicts.link` do."""
         self._limits.attempt(address)
         identity = await self._confirmed(provider, credential)
-        return await self._conflicts.link(user_id, identity)
+        try:
+            account = await self._conflicts.link(user_id, identity)
+        except errors.AlreadyLinked:
+            await self._grants.keep(identity)  # whoever's it will be
+            raise
+        await self._grants.keep(identity)
+        return account
 
     async def _confirmed(self, provider: str, credential: Mapping[str, str]) -> ExternalIdentity:
         asked = self._providers.get(provider)

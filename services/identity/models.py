@@ -23,7 +23,8 @@ SIGNED_OUT = "signed_out"
 SIGNED_IN_ELSEWHERE = "signed_in_elsewhere"
 IDENTITY_MOVED = "identity_moved"
 ENDED_BY_OPERATOR = "ended_by_operator"
-"""Why a session has ended."""
+IDENTITY_REMOVED = "identity_removed"
+"""Why a session has ended; the last: the player or the platform took back how it began."""
 
 
 class Mark(enum.Enum):
@@ -250,11 +251,47 @@ class ExternalIdentity:
     `provider` names a space of ids, which two ways in may share; `external_id` is opaque, compared
     byte for byte, and begins with the part of that space that it is from where there are several
     (an Apple team, a Facebook application). `details` are for this login and hold no secret.
+    `grant` is what the platform wants back when the player goes, for it alone to read; a secret.
     """
 
     provider: str
     external_id: str
     details: Mapping[str, str] = field(default_factory=dict)
+    grant: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a platform wants back when the player goes whom it knows as `external_id`; sealed."""
+
+    provider: str
+    external_id: str
+    sealed: str = field(repr=False)
+
+
+class NoticeKind(enum.Enum):
+    """What a platform tells us that one of its players has done there."""
+
+    REVOKED = "revoked"
+    """Taken back that this game knows them. Who consents again is the same player."""
+    DELETED = "deleted"
+    """Asked for all that this game has of them to be deleted, or left the platform."""
+    OTHER = "other"
+    """Nothing that is of use here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a platform has told us, and has proven to be the one who tells it.
+
+    `notice_id` is the same if it tells that again; None where only the address that it was sent to
+    says what it is about, and `kind` is OTHER until then.
+    """
+
+    kind: NoticeKind
+    provider: str
+    external_id: str
+    notice_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ from services.identity.models import (
     Account,
     CollectionSummary,
     ExternalIdentity,
+    Grant,
     IdempotencyRecord,
     IdentityBan,
     LinkedIdentity,
     Mark,
+    Notice,
     Redeemed,
     Session,
     SessionKey,
@@ -209,6 +211,25 @@ class IdentityBanStore(Protocol):
         ...
 
 
+class GrantStore(Protocol):
+    """What platforms want back, by provider and external id. Every method raises Unavailable."""
+
+    async def find(self, provider: str, external_id: str) -> Grant | None:
+        """Sees every change that has been acknowledged."""
+        ...
+
+    async def put(self, grant: Grant) -> None:
+        """In place of the one that there is."""
+        ...
+
+    async def delete(self, grant: Grant) -> None:
+        """Where another one is stored by now, or none, nothing changes: twice is as once.
+
+        The check and the change are one atomic step, so nobody's later grant is lost.
+        """
+        ...
+
+
 class IdempotencyStore(Protocol):
     """Idempotency records by key. Raises Unavailable in bad weather."""
 
@@ -267,5 +288,28 @@ class IdentityProvider(Protocol):
         makes no sense; ProviderMisconfigured where it takes no key of ours. A bug is
         ProviderUnavailable: it lets nobody in. No error says what the platform said, or has an URL,
         a key or a credential in it or behind it.
+        """
+        ...
+
+
+class GrantTaker(Protocol):
+    """A platform that takes back what it has granted."""
+
+    async def revoke(self, grant: str) -> None:
+        """On return it is good for nothing. Repeating it is safe.
+
+        Raises ProviderUnavailable where the platform cannot be asked, ProviderMisconfigured where
+        it takes no key of ours. `grant` is as it was in `ExternalIdentity.grant`; one that cannot
+        be read is good for nothing.
+        """
+        ...
+
+
+class NoticeReader(Protocol):
+    """A platform that tells us, by calls of its own, what its players do there."""
+
+    async def read(self, sent: str) -> Notice:
+        """Raises InvalidCredential where it was not this platform, or long ago, and Unavailable
+        where that cannot be known.
         """
         ...

@@ -123,8 +123,8 @@ class Sessions:
     ) -> None:
         """End every session of a player, except the one of the id `but`.
 
-        With `provider` those that began with an identity of it. Also one that has expired: an
-        access token of it may be good for a while yet.
+        With `provider` those alone that began with an identity of it. Also one that has expired:
+        an access token of it may be good for a while yet.
         """
         for session in await self._usable(user_id):
             if session.key.session_id != but and provider in (None, session.provider):

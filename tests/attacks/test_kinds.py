@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from services.identity import account_handlers, admin_handlers, handlers, oauth_handlers
+from services.identity import (
+    account_handlers,
+    admin_handlers,
+    handlers,
+    oauth_handlers,
+    provider_handlers,
+)
 from services.identity.models import SessionKey
 from services.identity.refresh_tokens import RefreshToken, RefreshTokens
 from services.keyrotator.handlers import routes as keyrotator_routes
@@ -32,6 +38,7 @@ FILLED = {
     "session_id": "0" * 32,
     "provider": "steam",
     "external_id": "76561197960287930",
+    "code": "00",
 }
 
 # Who passes where this is demanded.
@@ -78,6 +85,10 @@ IDENTITY = {
     "GET /.well-known/revocations.json": PUBLIC,
     "GET /.well-known/openid-configuration": PUBLIC,
     "POST /oauth2/token": PUBLIC,
+    "POST /v1/providers/apple/notifications": PUBLIC,
+    "POST /v1/providers/facebook/deauthorize": PUBLIC,
+    "POST /v1/providers/facebook/deletion": PUBLIC,
+    "GET /v1/deletions/{code}": PUBLIC,
     **{
         f"{method} {slash}{path}": PUBLIC
         for method in ("GET", "POST")
@@ -116,6 +127,7 @@ IDENTITY_ROUTES = [
     *account_handlers.routes,
     *admin_handlers.routes,
     *oauth_handlers.routes,
+    *provider_handlers.routes,
 ]
 
 

@@ -14,11 +14,13 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    GRANTS,
     IDEMPOTENCY,
     IDENTITIES,
     IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
+    DynamoGrantStore,
     DynamoIdempotencyStore,
     DynamoIdentityBanStore,
     DynamoIdentityStore,
@@ -41,6 +43,9 @@ from shared.aws import Client
 from shared.ids import new_id
 from tests.conformance.accounts import BANNED, account
 from tests.conformance.dynamodb import FEW, TABLES, DynamoIdentityStoreTests, OnDynamo
+from tests.conformance.grants import GRANT
+from tests.conformance.grants import LATER as LATER_GRANT
+from tests.conformance.grants import find as find_grant
 from tests.conformance.idempotency import DAY, FIRST, NOW, SECOND
 from tests.conformance.identities import (
     ALICE,
@@ -133,7 +138,7 @@ class AmbiguousWrites(OnDynamo):
 
     @pytest.fixture
     async def prefix(self, dynamodb: Client) -> str:
-        identity_tables = (ACCOUNTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS)
+        identity_tables = (ACCOUNTS, GRANTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS)
         return await new_tables(dynamodb, *identity_tables, *TABLES)
 
     # Accounts.
@@ -208,6 +213,25 @@ class AmbiguousWrites(OnDynamo):
         assert await find_ban(other) == FOR_A_WEEK
         await store.delete(IDENTITY_BAN.provider, IDENTITY_BAN.external_id)
         assert await find_ban(other) is None
+
+    # What platforms want back.
+
+    async def test_a_grant_whose_place_another_took_meanwhile_does_not_come_back(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoGrantStore(twice, prefix), DynamoGrantStore(dynamodb, prefix)
+        twice.meanwhile = lambda: other.put(LATER_GRANT)
+        await store.put(GRANT)
+        assert await find_grant(other) == LATER_GRANT
+
+    async def test_a_grant_is_deleted_once_and_not_the_one_that_came_meanwhile(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoGrantStore(twice, prefix), DynamoGrantStore(dynamodb, prefix)
+        await other.put(GRANT)
+        twice.meanwhile = lambda: other.put(LATER_GRANT)
+        await store.delete(GRANT)
+        assert await find_grant(other) == LATER_GRANT
 
     # Identities.
 

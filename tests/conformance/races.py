@@ -18,28 +18,33 @@ import pytest
 from services.identity.accounts import Accounts
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    GRANTS,
     IDEMPOTENCY,
     IDENTITIES,
     IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
+    DynamoGrantStore,
     DynamoIdempotencyStore,
     DynamoIdentityBanStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
 from services.identity.bans import Bans
+from services.identity.grants import Grants
 from services.identity.links import Links
 from services.identity.models import MOST_REPLAYS, Account, Redeemed, SessionKey
 from services.identity.ports import (
     AccountStore,
+    GrantStore,
     IdempotencyStore,
     IdentityBanStore,
     IdentityStore,
     SessionStore,
 )
+from services.identity.sealing import Seals
 from shared import errors
-from shared.ids import new_id
+from shared.ids import new_id, new_key
 from tests.conformance import idempotency, sessions
 from tests.conformance.accounts import race_to_replace
 from tests.conformance.decisions import decide_among_others
@@ -50,6 +55,7 @@ from tests.support.clock import ManualClock
 from tests.support.conflicts import Process, Stores
 from tests.support.long import LONG
 
+KEY = new_key()
 RIVALS = 50
 OPENINGS = 3
 SEEDS = range(100)
@@ -69,6 +75,7 @@ class Opening:
     idempotency: IdempotencyStore
     identities: IdentityStore
     identity_bans: IdentityBanStore
+    grants: GrantStore
     sessions: SessionStore
 
     @property
@@ -76,12 +83,19 @@ class Opening:
         """As one process of several has them."""
         clock = ManualClock()
         accounts = Accounts(self.accounts, clock)
-        return Links(self.identities, accounts, Bans(accounts, self.identity_bans, clock), clock)
+        bans = Bans(accounts, self.identity_bans, clock)
+        grants = Grants(self.grants, self.identities, Seals(lambda: KEY, clock), {})
+        return Links(self.identities, accounts, bans, grants, clock)
 
     @property
     def process(self) -> Process:
         stores = Stores(
-            self.accounts, self.identities, self.identity_bans, self.sessions, self.idempotency
+            self.accounts,
+            self.identities,
+            self.identity_bans,
+            self.sessions,
+            self.idempotency,
+            self.grants,
         )
         return Process(stores, ManualClock())
 
@@ -172,7 +186,7 @@ class DynamoRaces(Races):
                 for _ in range(OPENINGS)
             ]
             prefix = await aws.new_tables(
-                clients[0], ACCOUNTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS
+                clients[0], ACCOUNTS, GRANTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS
             )
             yield [
                 Opening(
@@ -180,6 +194,7 @@ class DynamoRaces(Races):
                     DynamoIdempotencyStore(client, prefix),
                     DynamoIdentityStore(client, prefix),
                     DynamoIdentityBanStore(client, prefix),
+                    DynamoGrantStore(client, prefix),
                     DynamoSessionStore(client, prefix),
                 )
                 for client in clients

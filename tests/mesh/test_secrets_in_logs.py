@@ -8,7 +8,13 @@ from urllib.parse import quote
 
 import aiohttp
 
-from services.identity import account_handlers, admin_handlers, handlers, oauth_handlers
+from services.identity import (
+    account_handlers,
+    admin_handlers,
+    handlers,
+    oauth_handlers,
+    provider_handlers,
+)
 from services.keyrotator.handlers import routes as keyrotator_routes
 from services.player_data.handlers import routes as player_data_routes
 from shared.ids import new_secret
@@ -25,6 +31,8 @@ NAMES = (
     "client_secret",
     "assertion",
     "conflict_token",
+    "payload",
+    "signed_request",
 )
 FILLED = {
     "player": "me",
@@ -36,12 +44,14 @@ FILLED = {
     "provider": "steam",
     "external_id": "1",
     "version": "1",
+    "code": "00",
 }
 IDENTITY = [
     *handlers.routes,
     *account_handlers.routes,
     *admin_handlers.routes,
     *oauth_handlers.routes,
+    *provider_handlers.routes,
 ]
 Request = Mapping[str, Any]
 

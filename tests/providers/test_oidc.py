@@ -826,8 +826,8 @@ async def test_providers_are_found_by_name_and_closed_again(
     fake: OidcFake,
 ) -> None:
     async with open_providers(read(**any_issuer, **google), clock) as providers:
-        assert sorted(providers) == ["google", "oidc_acme"]
-        await login(providers["oidc_acme"], fake.id_token())
+        assert sorted(providers.ways_in) == ["google", "oidc_acme"]
+        await login(providers.ways_in["oidc_acme"], fake.id_token())
 
 
 async def test_a_start_does_not_wait_for_an_issuer_that_hangs(
@@ -835,7 +835,7 @@ async def test_a_start_does_not_wait_for_an_issuer_that_hangs(
 ) -> None:
     fake.gate = asyncio.Event()
     async with asyncio.timeout(2), open_providers(read(**any_issuer), clock) as providers:
-        assert list(providers) == ["oidc_acme"]
+        assert list(providers.ways_in) == ["oidc_acme"]
 
 
 # Settings

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
-from services.identity import account_handlers, handlers, oauth_handlers
+from services.identity import account_handlers, handlers, oauth_handlers, provider_handlers
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
@@ -41,6 +41,15 @@ STEAM = {"steam_auth_token": "00"}
 GOOGLE_PLAY = {"google_play_auth_token": "4/0A"}
 FACEBOOK = {"facebook_access_token": "EAA", "facebook_user_id": "1"}
 
+NOTIFICATIONS = "/v1/providers/apple/notifications"
+SIGNED_REQUEST = {"signed_request": "x.e30"}
+OF_PLATFORMS: dict[str, Mapping[str, Any]] = {
+    NOTIFICATIONS: {"payload": "e30.e30.x"},
+    "/v1/providers/facebook/deauthorize": SIGNED_REQUEST,
+    "/v1/providers/facebook/deletion": SIGNED_REQUEST,
+}
+"""What platforms send is longer than what clients do."""
+
 TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "/v1/guests": {"device": {"name": "phone"}},
     "/v1/sessions": LOGIN,
@@ -68,6 +77,8 @@ TAKES_FORM: dict[str, Mapping[str, str]] = {
     **{path: REFRESH for path in TAKES_JSON if "access-token" in path},
 }
 TAKES_QUERY = {path: values for path, values in TAKES_FORM.items() if path != "/oauth2/token"}
+TAKES_JSON[NOTIFICATIONS] = OF_PLATFORMS[NOTIFICATIONS]
+TAKES_FORM |= {path: values for path, values in OF_PLATFORMS.items() if path != NOTIFICATIONS}
 TAKES_NOTHING = [
     "/.well-known/jwks.json",
     "/.well-known/openid-configuration",
@@ -132,6 +143,10 @@ def changed(body: Mapping[str, Any], path: str, value: object) -> dict[str, Any]
     return result
 
 
+def oversized(route: str) -> str:
+    return "A" * (8200 if route in OF_PLATFORMS else 1100)
+
+
 def wrong_json() -> Iterator[Any]:
     required = [
         ("/v1/sessions", LOGIN, "provider"),
@@ -139,10 +154,11 @@ def wrong_json() -> Iterator[Any]:
         ("/v1/sessions", LOGIN, "credential.guest_secret"),
         *((path, body, name) for path, body in TAKES_QUERY.items() for name in body),
         ("/v1/sessions/refresh", REFRESH, "refresh_token"),
+        (NOTIFICATIONS, TAKES_JSON[NOTIFICATIONS], "payload"),
     ]
     optional = [(path, TAKES_JSON[path], "device.name") for path in ("/v1/guests", "/v1/sessions")]
     for route, body, field in [*required, *optional]:
-        for name, value in WRONG_TEXTS.items():
+        for name, value in {**WRONG_TEXTS, "oversized": oversized(route)}.items():
             if (route, body, field) in required or name not in OPTIONAL:
                 yield pytest.param(route, changed(body, field, value), id=f"{route} {field} {name}")
     for route, body, field in [
@@ -168,7 +184,7 @@ def wrong_pairs() -> Iterator[Any]:
             others = {name: value for name, value in values.items() if name != field}
             wrong = {
                 "repeated": urlencode([*values.items(), (field, values[field])]),
-                "oversized": urlencode({**others, field: "A" * 1100}),
+                "oversized": urlencode({**others, field: oversized(route)}),
                 "NUL": urlencode({**others, field: "A\x00"}),
                 "a line feed": urlencode({**others, field: "A\n"}),
             }
@@ -188,13 +204,15 @@ async def identity(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 
 def declared_routes() -> set[tuple[str, str]]:
     """Those that take no token."""
-    return set(apps.route_table([*handlers.routes, *oauth_handlers.routes]))
+    routes = [*handlers.routes, *oauth_handlers.routes, *provider_handlers.routes]
+    return set(apps.route_table(routes))
 
 
 ROUTES = {
     *(("POST", path) for path in (*TAKES_JSON, *TAKES_FORM)),
     *(("GET", path) for path in (*TAKES_QUERY, *TAKES_NOTHING)),
     *(("HEAD", path) for path in TAKES_NOTHING),
+    *((method, "/v1/deletions/{code}") for method in ("GET", "HEAD")),
 }
 
 
@@ -205,7 +223,8 @@ def wrong_methods() -> Iterator[Any]:
         allowed = sorted({method for method, known in taken if known in patterns})
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
             if method not in allowed:
-                yield pytest.param(method, path, allowed, id=f"{method} {path}")
+                filled = path.format(code="00")
+                yield pytest.param(method, filled, allowed, id=f"{method} {filled}")
 
 
 def post(path: str, content_type: str) -> str:

@@ -52,6 +52,7 @@ def process(
         around(sqlite.SqliteIdentityBanStore(database)),
         around(sqlite.SqliteSessionStore(database)),
         around(sqlite.SqliteIdempotencyStore(database)),
+        around(sqlite.SqliteGrantStore(database)),
     )
     return Process(stores, clock)
 

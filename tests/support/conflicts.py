@@ -10,12 +10,14 @@ from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
 from services.identity.bans import Bans
 from services.identity.conflicts import Choice, Conflicts
+from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.models import CollectionSummary, ExternalIdentity
 from services.identity.ports import (
     AccountStore,
+    GrantStore,
     IdempotencyStore,
     IdentityBanStore,
     IdentityStore,
@@ -46,6 +48,7 @@ class Stores:
     identity_bans: IdentityBanStore
     sessions: SessionStore
     idempotency: IdempotencyStore
+    grants: GrantStore
 
 
 class Process:
@@ -53,7 +56,8 @@ class Process:
         self.stores = stores
         self.accounts = Accounts(stores.accounts, clock)
         bans = Bans(self.accounts, stores.identity_bans, clock)
-        self.links = Links(stores.identities, self.accounts, bans, clock)
+        grants = Grants(stores.grants, stores.identities, Seals(lambda: _KEY, clock), {})
+        self.links = Links(stores.identities, self.accounts, bans, grants, clock)
         access = AccessTokens(_Unsigned(), ISSUER, AUDIENCE, timedelta(minutes=15), clock)
         refresh = RefreshTokens(lambda: _KEY)
         self.sessions = Sessions(stores.sessions, self.accounts, access, refresh, _LIMITS, clock)

@@ -13,6 +13,7 @@ from services.identity.models import (
     REFRESH_REUSED,
     Account,
     Erasure,
+    Grant,
     IdempotencyRecord,
     IdentityBan,
     LinkedIdentity,
@@ -119,6 +120,16 @@ IDENTITY_BANS = TableDefinition(
         "BillingMode": "PAY_PER_REQUEST",
     },
     ttl_attribute="expires_at",
+    operations=("get_item", "update_item", "delete_item"),
+)
+
+GRANTS = TableDefinition(
+    name="grants",
+    schema={
+        "KeySchema": [{"AttributeName": "identity", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "identity", "AttributeType": "S"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    },
     operations=("get_item", "update_item", "delete_item"),
 )
 
@@ -452,6 +463,29 @@ class DynamoIdentityBanStore:
         item = await self._table.get(_identity_key(provider, external_id))
         if item is not None:
             await self._table.delete(item)
+
+
+class DynamoGrantStore:
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._table = Table(client, prefix, GRANTS)
+
+    async def find(self, provider: str, external_id: str) -> Grant | None:
+        item = await self._table.get(_identity_key(provider, external_id))
+        return Grant(provider, external_id, item["sealed"]["S"]) if item else None
+
+    async def put(self, grant: Grant) -> None:
+        await self._table.update(
+            _identity_key(grant.provider, grant.external_id),
+            assignments=["#sealed = :sealed"],
+            values={":sealed": string(grant.sealed)},
+        )
+
+    async def delete(self, grant: Grant) -> None:
+        await self._table.delete_where(
+            _identity_key(grant.provider, grant.external_id),
+            "#sealed = :sealed",
+            {":sealed": string(grant.sealed)},
+        )
 
 
 class DynamoIdempotencyStore:

@@ -11,6 +11,7 @@ from services.identity.models import (
     REFRESH_REUSED,
     Account,
     Erasure,
+    Grant,
     IdempotencyRecord,
     IdentityBan,
     LinkedIdentity,
@@ -103,6 +104,14 @@ MIGRATIONS = (
     """,
     "ALTER TABLE sessions ADD COLUMN provider TEXT",
     "ALTER TABLE accounts ADD COLUMN undo TEXT",
+    """
+    CREATE TABLE grants (
+        provider TEXT NOT NULL,
+        external_id TEXT NOT NULL,
+        sealed TEXT NOT NULL,
+        PRIMARY KEY (provider, external_id)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 
 _PAGE = 200
@@ -410,6 +419,39 @@ class SqliteIdentityBanStore:
             connection.execute(
                 "DELETE FROM identity_bans WHERE provider = ? AND external_id = ?",
                 (provider, external_id),
+            )
+
+        await self._database.write(delete)
+
+
+class SqliteGrantStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, provider: str, external_id: str) -> Grant | None:
+        def select(connection: sqlite3.Connection) -> Grant | None:
+            row = connection.execute(
+                "SELECT sealed FROM grants WHERE provider = ? AND external_id = ?",
+                (provider, external_id),
+            ).fetchone()
+            return Grant(provider, external_id, row[0]) if row else None
+
+        return await self._database.read(select)
+
+    async def put(self, grant: Grant) -> None:
+        def put(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO grants (provider, external_id, sealed) VALUES (?, ?, ?)",
+                (grant.provider, grant.external_id, grant.sealed),
+            )
+
+        await self._database.write(put)
+
+    async def delete(self, grant: Grant) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM grants WHERE provider = ? AND external_id = ? AND sealed = ?",
+                (grant.provider, grant.external_id, grant.sealed),
             )
 
         await self._database.write(delete)

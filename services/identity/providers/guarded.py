@@ -2,16 +2,25 @@
 
 import asyncio
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from prometheus_client import Counter, Histogram
 
-from services.identity.models import ExternalIdentity
-from services.identity.providers.shape import Platform, Refused, unavailable
+from services.identity.models import ExternalIdentity, Notice
+from services.identity.providers.shape import (
+    Platform,
+    Refused,
+    SendsNotices,
+    TakesGrants,
+    unavailable,
+)
 from shared import errors
 from shared.clock import Clock
+
+T = TypeVar("T")
 
 _log = structlog.get_logger()
 _BUDGET = 10.0
@@ -43,51 +52,76 @@ class Guarded:
     async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
         began = self._clock.monotonic()
         try:
-            outcome = await self._outcome(credential)
+            outcome = await _outcome(self.name, self._platform.verify(credential), self._budget)
         finally:
             _SECONDS.labels(self.name).observe(self._clock.monotonic() - began)
         if isinstance(outcome, ExternalIdentity):
             _VERIFICATIONS.labels(self.name, "ok", "").inc()
             return outcome
-        self._report(outcome)
+        _VERIFICATIONS.labels(self.name, outcome.error.code, outcome.reason).inc()
+        _report("provider.refused", self.name, outcome)
         # Here, and not where it was caught: so it has no context that somebody could print.
         raise outcome.error
 
-    async def _outcome(self, credential: Mapping[str, str]) -> ExternalIdentity | Refused:
-        try:
-            async with asyncio.timeout(self._budget):
-                return await self._platform.verify(credential)
-        except Refused as refused:
-            return refused
-        except errors.Unavailable as error:  # of a platform's keys
-            return unavailable("keys", retry_after=error.retry_after)
-        except TimeoutError:
-            return unavailable("too_slow")
-        except Exception as error:  # noqa: BLE001 - a bug must let nobody in, nor leak
-            # Neither the message nor the lines of a traceback: they may quote the credential.
-            _log.error(
-                "provider.failed",
-                provider=self.name,
-                error=type(error).__name__,
-                where=_where(error),
-            )
-            return unavailable("bug")
 
-    def _report(self, refused: Refused) -> None:
-        _VERIFICATIONS.labels(self.name, refused.error.code, refused.reason).inc()
-        match refused.error:
-            case errors.ProviderMisconfigured():
-                log = _log.error
-            case errors.Unavailable():
-                log = _log.warning
-            case _:
-                log = _log.info
-        log(
-            "provider.refused",
-            provider=self.name,
-            code=refused.error.code,
-            reason=refused.reason,
+class GuardedGrants:
+    """The law of GrantTaker."""
+
+    def __init__(self, name: str, platform: TakesGrants, *, budget: float = _BUDGET) -> None:
+        self._name = name
+        self._platform = platform
+        self._budget = budget
+
+    async def revoke(self, grant: str) -> None:
+        outcome = await _outcome(self._name, self._platform.revoke(grant), self._budget)
+        if isinstance(outcome, Refused):
+            _report("provider.not_revoked", self._name, outcome)
+            raise outcome.error
+
+
+class GuardedNotices:
+    """The law of NoticeReader."""
+
+    def __init__(self, name: str, platform: SendsNotices, *, budget: float = _BUDGET) -> None:
+        self._name = name
+        self._platform = platform
+        self._budget = budget
+
+    async def read(self, sent: str) -> Notice:
+        outcome = await _outcome(self._name, self._platform.read_notice(sent), self._budget)
+        if isinstance(outcome, Notice):
+            return outcome
+        _report("provider.notice_refused", self._name, outcome)
+        raise outcome.error
+
+
+async def _outcome(name: str, asked: Awaitable[T], budget: float) -> T | Refused:
+    try:
+        async with asyncio.timeout(budget):
+            return await asked
+    except Refused as refused:
+        return refused
+    except errors.Unavailable as error:  # of a platform's keys
+        return unavailable("keys", retry_after=error.retry_after)
+    except TimeoutError:
+        return unavailable("too_slow")
+    except Exception as error:  # noqa: BLE001 - a bug must let nobody in, nor leak
+        # Neither the message nor the lines of a traceback: they may quote the credential.
+        _log.error(
+            "provider.failed", provider=name, error=type(error).__name__, where=_where(error)
         )
+        return unavailable("bug")
+
+
+def _report(event: str, name: str, refused: Refused) -> None:
+    match refused.error:
+        case errors.ProviderMisconfigured():
+            log = _log.error
+        case errors.Unavailable():
+            log = _log.warning
+        case _:
+            log = _log.info
+    log(event, provider=name, code=refused.error.code, reason=refused.reason)
 
 
 def _where(error: Exception) -> str:

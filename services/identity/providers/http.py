@@ -62,6 +62,13 @@ class Unanswered(_Transient):
         self.asked_twice = asked_twice
 
 
+class _Empty(Refused):
+    """A good answer without a body."""
+
+    def __init__(self) -> None:
+        super().__init__(errors.ProviderUnavailable(), "no_json")
+
+
 class ProviderHttp:
     """`base_url` is a setting, https or this machine; paths are ours and never a client's."""
 
@@ -115,17 +122,24 @@ class ProviderHttp:
         await self._pause(pause or _PAUSE * jitter(_JITTER))
         return await call()
 
-    async def post_form(self, path: str, form: Mapping[str, str]) -> Answer:
+    async def post_form(
+        self, path: str, form: Mapping[str, str], *, may_be_empty: bool = False
+    ) -> Answer:
         """What is good once, such as a code, arrives once at most: it is sent again only where no
         connection was made.
 
-        Raises Refused as `get` does, and of these Unanswered where it may be used up by now.
+        Raises Refused as `get` does, and of these Unanswered where it may be used up by now. A
+        good answer without a body is one where it `may_be_empty`.
         """
+
+        async def call() -> Answer:
+            return await self._call(hdrs.METH_POST, path, form=form, may_be_empty=may_be_empty)
+
         try:
-            return await self._call(hdrs.METH_POST, path, form=form)
+            return await call()
         except _Unsent:
             await self._pause(_PAUSE * jitter(_JITTER))
-        return await self._call(hdrs.METH_POST, path, form=form)
+        return await call()
 
     async def _call(
         self,
@@ -136,9 +150,12 @@ class ProviderHttp:
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         down: Callable[[Answer], bool] = lambda _answer: False,
+        may_be_empty: bool = False,
     ) -> Answer:
         async def call() -> Answer:
             outcome = await self._exchange(method, path, params, headers, form)
+            if may_be_empty and isinstance(outcome, _Empty):
+                outcome = Answer(HTTPStatus.OK, None)
             if isinstance(outcome, Answer) and down(outcome):
                 outcome = unavailable("down")
             label = "answered" if isinstance(outcome, Answer) else outcome.reason
@@ -199,7 +216,9 @@ def _parse(status: int, body: bytes) -> Answer | Refused:
     try:
         return Answer(status, strict_json.loads(body))
     except ValueError:
-        return unavailable("no_json") if status == HTTPStatus.OK else Answer(status, None)
+        if status != HTTPStatus.OK:
+            return Answer(status, None)
+        return unavailable("no_json") if body else _Empty()
 
 
 def _trouble(response: aiohttp.ClientResponse) -> Refused | None:

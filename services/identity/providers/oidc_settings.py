@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from services.identity.providers.apple import AppleSettings
+from services.identity.providers.apple_key import read_key
 from services.identity.providers.oidc import Nonce, OidcSettings
 from shared.env import Env
 from shared.http.client import is_tamper_proof
@@ -49,7 +51,23 @@ def read_facebook_limited(env: Env) -> OidcSettings:
     )
 
 
-def read_apple(env: Env) -> OidcSettings:
+def read_apple(env: Env) -> AppleSettings:
+    tokens = _read_apple_tokens(env)
+    url = env.url("APPLE_URL", "https://appleid.apple.com")
+    if not is_tamper_proof(url):
+        env.fault("APPLE_URL", "must be https, or http to this machine")
+    services_ids = frozenset(env.texts("APPLE_SERVICES_IDS"))
+    redirect_uri = env.url("APPLE_REDIRECT_URI", "") if env.text("APPLE_REDIRECT_URI", "") else ""
+    if bool(services_ids) != bool(redirect_uri):
+        env.fault(
+            "APPLE_REDIRECT_URI", f"belongs to {env.prefix}APPLE_SERVICES_IDS: both or neither"
+        )
+    if not services_ids <= tokens.audiences:
+        env.fault("APPLE_SERVICES_IDS", f"must be of {env.prefix}APPLE_AUDIENCES")
+    return AppleSettings(tokens, url, read_key(env, tokens.scope), services_ids, redirect_uri)
+
+
+def _read_apple_tokens(env: Env) -> OidcSettings:
     """Ids are of one developer team. Its tokens live for a day: they are taken for ten minutes."""
     return _read(
         env,
@@ -75,7 +93,7 @@ def read_apple_drop_in(env: Env) -> OidcSettings:
 
     A token that has a nonce is not taken, so whose clients make one lose nothing by it.
     """
-    apple = read_apple(env)
+    apple = _read_apple_tokens(env)
     return replace(
         apple,
         name="apple_drop_in",

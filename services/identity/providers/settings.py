@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.identity.ports import IdentityProvider
+from services.identity.ports import GrantTaker, IdentityProvider, NoticeReader
 from services.identity.providers import oidc_settings
 from services.identity.providers.connections import Connections, open_connections
 from services.identity.providers.facebook import FacebookSettings
 from services.identity.providers.google_play import GooglePlaySettings
-from services.identity.providers.guarded import Guarded
-from services.identity.providers.shape import Platform
+from services.identity.providers.guarded import Guarded, GuardedGrants, GuardedNotices
+from services.identity.providers.shape import Platform, SendsNotices, TakesGrants
 from services.identity.providers.steam import SteamSettings
 from shared.clock import Clock
 from shared.env import Env
@@ -60,12 +60,33 @@ class ProviderSettings:
         return cls({name: read(env) for name, read in readers.items()})
 
 
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """`ways_in` by the names that clients call them; of them those that want something back when
+    a player goes, and those that tell us of their players.
+    """
+
+    ways_in: Mapping[str, IdentityProvider]
+    takers: Mapping[str, GrantTaker]
+    notices: Mapping[str, NoticeReader]
+
+
 @contextlib.asynccontextmanager
-async def open_providers(
-    settings: ProviderSettings, clock: Clock
-) -> AsyncIterator[Mapping[str, IdentityProvider]]:
-    """By name, for as long as the block runs."""
+async def open_providers(settings: ProviderSettings, clock: Clock) -> AsyncIterator[Providers]:
+    """For as long as the block runs."""
     async with open_connections(clock) as connections:
         platforms = [one.open(connections) for one in settings.platforms.values()]
         async with connections.running():
-            yield {platform.name: Guarded(platform, clock) for platform in platforms}
+            yield Providers(
+                {one.name: Guarded(one, clock) for one in platforms},
+                {
+                    one.name: GuardedGrants(one.name, one)
+                    for one in platforms
+                    if isinstance(one, TakesGrants)
+                },
+                {
+                    one.name: GuardedNotices(one.name, one)
+                    for one in platforms
+                    if isinstance(one, SendsNotices)
+                },
+            )

@@ -6,6 +6,8 @@ A token that begins otherwise is one that Facebook cannot decrypt.
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,6 +16,7 @@ from aiohttp import web
 
 from shared.clock import Clock, to_seconds
 from tests.support.servers import serving
+from tests.support.tokens import encode
 
 PLAYER = "10150000000000001"
 FRIEND = "10150000000000002"
@@ -161,3 +164,29 @@ _SCENARIOS: dict[str, _Scenario] = {
     "invalid": _always('{"data": {"is_valid": false, "scopes": []}}'),
     "invalidtext": _always('{"data": {"is_valid": "false", "scopes": []}}'),
 }
+
+
+def signed_request(
+    secret: str,
+    moment: int,
+    *,
+    user: str = PLAYER,
+    signature: str | None = None,
+    **changes: Any,  # noqa: ANN401 - also wrong types
+) -> str:
+    """What Facebook posts to the callbacks; a change to None leaves a member out."""
+    members = {
+        "algorithm": "HMAC-SHA256",
+        "expires": moment + 3600,
+        "issued_at": moment,
+        "user_id": user,
+        **changes,
+    }
+    kept = {name: value for name, value in members.items() if value is not None}
+    return sign_request(secret, json.dumps(kept, separators=(",", ":")), signature)
+
+
+def sign_request(secret: str, payload: str, signature: str | None = None) -> str:
+    encoded = encode(payload.encode())
+    tag = hmac.digest(secret.encode(), encoded.encode(), hashlib.sha256)
+    return f"{signature or encode(tag)}.{encoded}"
