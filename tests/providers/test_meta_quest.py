@@ -127,7 +127,7 @@ async def test_the_nonce_is_validated_in_a_body_and_the_player_asked_about_by_id
 
 @pytest.mark.parametrize(
     "user_id",
-    ["0", "01", "-1", "1.5", "me", "../me", "1/2", "1?fields=id", "1\n", " 1", "\u0661", "1" * 21],
+    ["0", "01", "-1", "1.5", "me", "../me", "1/2", "1?fields=id", "1\n", " 1", "1\u0661", "1" * 21],
 )
 async def test_what_is_no_id_is_in_no_path_and_meta_is_not_asked(
     quest: IdentityProvider, fake: MetaQuestFake, user_id: str

@@ -136,7 +136,7 @@ def _missing(status: int) -> _Bad:
 
 
 def _chain(body: bytes, anchors: Sequence[x509.Certificate]) -> Chain | _Bad:
-    """Of DER or PEM. No longer one: whoever has issued a certificate must be an anchor."""
+    """Of DER or PEM. There is nothing in between: whoever has issued it must be an anchor."""
     try:
         certificate = _parse(body)
         usage = _usage(certificate)
