@@ -4,6 +4,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ from joserfc.jwk import RSAKey
 from services.identity.ports import IdentityProvider
 from tests.conformance.identity_providers import IdentityProviderContract, SingleUseContract
 from tests.support.clock import ManualClock
-from tests.support.fakes import facebook, google_play
+from tests.support.fakes import discord, facebook, game_center, google_play, meta_quest
+from tests.support.fakes.discord import DiscordFake
 from tests.support.fakes.facebook import FacebookFake
+from tests.support.fakes.game_center import GameCenterFake
 from tests.support.fakes.google_play import GooglePlayFake
+from tests.support.fakes.meta_quest import MetaQuestFake
 from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, ISSUER, RAW_NONCE, SUBJECT, OidcFake
 from tests.support.fakes.steam import IDENTITY, PLAYER, SteamFake, ticket
 from tests.support.platforms import connected, opened
@@ -145,6 +149,137 @@ class TestFacebook(IdentityProviderContract):
                 FACEBOOK_APP_SECRET=KEY,
             )
             yield FacebookStage(fake, provider)
+
+
+@dataclass
+class DiscordStage:
+    fake: DiscordFake
+    provider: IdentityProvider
+    external_id: tuple[str, str] = ("discord", discord.PLAYER)
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def good(self) -> Mapping[str, str]:
+        return {"code": discord.code("ok", n=next(self.numbers))}
+
+    def forged(self) -> Mapping[str, str]:
+        """Of one that only looks like a code Discord says what it says of a spent one."""
+        return {"code": discord.code("forged", n=next(self.numbers)) + " "}
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return {"code": discord.code("ok", app=discord.OTHER_CLIENT, n=next(self.numbers))}
+
+    def break_down(self) -> None:
+        self.fake.scenario = "http503"
+
+    def talk_nonsense(self) -> None:
+        self.fake.scenario = "html200"
+
+
+class TestDiscord(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock) -> AsyncIterator[DiscordStage]:
+        fake = DiscordFake(KEY)
+        async with fake.serving() as url, connected(clock, []) as connections:
+            provider = opened(
+                connections,
+                PROVIDERS="discord",
+                DISCORD_URL=url,
+                DISCORD_CLIENT_ID=discord.CLIENT_ID,
+                DISCORD_CLIENT_SECRET=KEY,
+                DISCORD_REDIRECT_URI=discord.REDIRECT_URI,
+            )
+            yield DiscordStage(fake, provider)
+
+
+@dataclass
+class GameCenterStage:
+    fake: GameCenterFake
+    provider: IdentityProvider
+    clock: ManualClock
+    external_id: tuple[str, str] = ("game_center", f"{game_center.TEAM}:{game_center.PLAYER}")
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def _credential(self, **changes: Any) -> Mapping[str, str]:  # noqa: ANN401 - any part
+        return self.fake.credential(salt=next(self.numbers).to_bytes(8, "big"), **changes)
+
+    def good(self) -> Mapping[str, str]:
+        return self._credential()
+
+    def forged(self) -> Mapping[str, str]:
+        return self._credential(order="bpts")
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return self._credential(bundle_id="com.other.game")
+
+    def break_down(self) -> None:
+        self.clock.advance(86_400)  # a known certificate holds for a day, however down Apple is
+        self.fake.scenario = "http503"
+
+    def talk_nonsense(self) -> None:
+        self.fake.scenario = "html"
+
+
+class TestGameCenter(SingleUseContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, tmp_path: Path) -> AsyncIterator[GameCenterStage]:
+        fake = GameCenterFake(clock)
+        issuers = tmp_path / "issuers.pem"
+        issuers.write_bytes(game_center.ca_pem())
+        async with fake.serving() as url, connected(clock, []) as connections:
+            provider = opened(
+                connections,
+                PROVIDERS="game_center",
+                GAME_CENTER_URL=url,
+                GAME_CENTER_TEAM_ID=game_center.TEAM,
+                GAME_CENTER_BUNDLE_IDS=game_center.BUNDLE,
+                GAME_CENTER_CA_FILE=str(issuers),
+            )
+            yield GameCenterStage(fake, provider, clock)
+
+
+@dataclass
+class MetaQuestStage:
+    fake: MetaQuestFake
+    provider: IdentityProvider
+    external_id: tuple[str, str] = ("meta_quest", f"{meta_quest.ORG_ID}:{meta_quest.SCOPED}")
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def _credential(self, scenario: str = "ok", **fields: str) -> Mapping[str, str]:
+        nonce = meta_quest.nonce(scenario, n=next(self.numbers), **fields)
+        return {"user_id": meta_quest.PLAYER, "nonce": nonce}
+
+    def good(self) -> Mapping[str, str]:
+        return self._credential()
+
+    def forged(self) -> Mapping[str, str]:
+        return self._credential(id=meta_quest.FRIEND)
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return self._credential("e100")
+
+    def break_down(self) -> None:
+        self.fake.scenario = "http503"
+
+    def talk_nonsense(self) -> None:
+        self.fake.scenario = "html200"
+
+
+class TestMetaQuest(IdentityProviderContract):
+    """A nonce is good once, but of a spent one Meta says no more than of a forged one."""
+
+    @pytest.fixture
+    async def stage(self, clock: ManualClock) -> AsyncIterator[MetaQuestStage]:
+        fake = MetaQuestFake(KEY)
+        async with fake.serving() as url, connected(clock, []) as connections:
+            provider = opened(
+                connections,
+                PROVIDERS="meta_quest",
+                META_QUEST_URL=url,
+                META_QUEST_ORG_ID=meta_quest.ORG_ID,
+                META_QUEST_APP_ID=meta_quest.APP_ID,
+                META_QUEST_APP_SECRET=KEY,
+            )
+            yield MetaQuestStage(fake, provider)
 
 
 @dataclass

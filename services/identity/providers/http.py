@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from services.identity.providers.breaker import CircuitBreaker
 from services.identity.providers.shape import Refused, unavailable
 from shared import errors, strict_json
+from shared.http.client import Document, max_age
 from shared.http.service_tokens import retry_after
 from shared.ids import jitter
 from shared.strict_json import JsonValue
@@ -33,10 +34,14 @@ Pause = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of a platform that has understood us: `json` is None where a refusal's body is none."""
+    """Of a platform that has understood us: `json` is None where a refusal's body is none.
+
+    `document` is the body as it is, where that was asked for.
+    """
 
     status: int
     json: JsonValue = field(repr=False)
+    document: Document | None = field(default=None, repr=False)
 
 
 class _Transient(Refused):
@@ -95,12 +100,14 @@ class ProviderHttp:
         headers: Mapping[str, str],
         again: Callable[[Answer], bool] = lambda _answer: False,
         down: Callable[[Answer], bool] = lambda _answer: False,
+        document: int = 0,
     ) -> Answer:
         """What is read may be asked twice: once more where the first call came to nothing, or its
         answer is one that `again` says may be another a moment later.
 
         An answer that is `down` says that the platform takes nobody's calls, so it counts for the
-        breaker: no client may be able to cause one by what it sends.
+        breaker: no client may be able to cause one by what it sends. `document` asks for what is
+        no JSON, of so many bytes at most.
 
         Raises Refused, always as ProviderUnavailable: where there is no answer in time, for 3xx,
         429 and 5xx, where a good answer is no JSON, and for one that is `down`. Any other 4xx is
@@ -108,7 +115,9 @@ class ProviderHttp:
         """
 
         async def call() -> Answer:
-            return await self._call(hdrs.METH_GET, path, params=params, headers=headers, down=down)
+            return await self._call(
+                hdrs.METH_GET, path, params=params, headers=headers, down=down, document=document
+            )
 
         try:
             answer = await call()
@@ -151,9 +160,10 @@ class ProviderHttp:
         form: Mapping[str, str] | None = None,
         down: Callable[[Answer], bool] = lambda _answer: False,
         may_be_empty: bool = False,
+        document: int = 0,
     ) -> Answer:
         async def call() -> Answer:
-            outcome = await self._exchange(method, path, params, headers, form)
+            outcome = await self._exchange(method, path, params, headers, form, document)
             if may_be_empty and isinstance(outcome, _Empty):
                 outcome = Answer(HTTPStatus.OK, None)
             if isinstance(outcome, Answer) and down(outcome):
@@ -173,6 +183,7 @@ class ProviderHttp:
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         form: Mapping[str, str] | None,
+        document: int,
     ) -> Answer | Refused:
         """Answers a refusal, since one that is raised here would have aiohttp's as its context."""
         try:
@@ -186,13 +197,18 @@ class ProviderHttp:
             ) as response:
                 if trouble := _trouble(response):
                     return trouble
+                if document and response.status != HTTPStatus.OK:
+                    return Answer(response.status, None)  # whatever its page is like
                 body = bytearray()
                 async for chunk in response.content.iter_any():
                     body += chunk
-                    if len(body) > _LARGEST:
+                    if len(body) > (document or _LARGEST):
                         return unavailable("too_large")
+                kept = max_age(response.headers)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _lost(error)
+        if document:
+            return Answer(response.status, None, Document(bytes(body), kept))
         return _parse(response.status, bytes(body))
 
 

@@ -8,9 +8,12 @@ from typing import Protocol
 from services.identity.ports import GrantTaker, IdentityProvider, NoticeReader
 from services.identity.providers import oidc_settings
 from services.identity.providers.connections import Connections, open_connections
+from services.identity.providers.discord import DiscordSettings
 from services.identity.providers.facebook import FacebookSettings
+from services.identity.providers.game_center import GameCenterSettings
 from services.identity.providers.google_play import GooglePlaySettings
 from services.identity.providers.guarded import Guarded, GuardedGrants, GuardedNotices
+from services.identity.providers.meta_quest import MetaQuestSettings
 from services.identity.providers.shape import Platform, SendsNotices, TakesGrants
 from services.identity.providers.steam import SteamSettings
 from shared.clock import Clock
@@ -24,12 +27,15 @@ class PlatformSettings(Protocol):
 PLATFORMS: Mapping[str, Callable[[Env], PlatformSettings]] = {
     "apple": oidc_settings.read_apple,
     "apple_drop_in": oidc_settings.read_apple_drop_in,
+    "discord": DiscordSettings.read,
     "eos": oidc_settings.read_eos,
     "epic": oidc_settings.read_epic,
     "facebook": FacebookSettings.read,
     "facebook_limited": oidc_settings.read_facebook_limited,
+    "game_center": GameCenterSettings.read,
     "google": oidc_settings.read_google,
     "google_play": GooglePlaySettings.read,
+    "meta_quest": MetaQuestSettings.read,
     "steam": SteamSettings.read,
     "twitch": oidc_settings.read_twitch,
 }
