@@ -43,11 +43,14 @@ class FacebookFake:
     def requests(self) -> int:
         return len(self.paths)
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
-        async with serving(app) as url:
+        return app
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        async with serving(self.application()) as url:
             try:
                 yield url
             finally:
@@ -56,7 +59,7 @@ class FacebookFake:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path_qs)
         self.asked.append(dict(request.query))
-        if request.path != PATH:
+        if f"/{request.match_info['path']}" != PATH:
             return _error(2500, "Unknown path components")
         if request.query.get("access_token") != f"{APP_ID}|{self.app_secret}":
             return _error(190, "Invalid OAuth access token signature.")
