@@ -1,7 +1,8 @@
 """Facebook's Graph API: the access token says what comes of it.
 
 `EAA;ok;user=10150000000000001;app=...;type=PAGE`, or in place of `ok` one of the scenarios below.
-A token that begins otherwise is one that Facebook cannot decrypt.
+A token that begins otherwise is one that Facebook cannot decrypt. Whatever it answers says that it
+is text/javascript.
 """
 
 import asyncio

@@ -166,6 +166,7 @@ _SCENARIOS: dict[str, _Scenario] = {
     "slow": SteamFake.slow,
     "reset": SteamFake.reset,
     "brokenoff": SteamFake.broken_off,
+    "http400": _always("Required parameter missing", "text/plain", status=400),
     "http401": _status(401),
     "http403": _status(403),
     "http404": _status(404),
