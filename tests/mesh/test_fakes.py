@@ -33,8 +33,7 @@ async def test_anybody_gets_in_as_anybody_until_both_are_stopped_together(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     runner = await Runner.start(tmp_path, FAKES)
-    await runner.read_until("Playmesh is ready")
-    await runner.read_until("player_data")
+    await runner.read_until("make demo PROVIDERS=fake")
     assert "anybody gets in as anybody" in runner.output
     children = runner.children()
     async with aiohttp.ClientSession() as http:
@@ -55,7 +54,7 @@ async def test_anybody_gets_in_as_anybody_until_both_are_stopped_together(
     runner.process.send_signal(how)
 
     assert await runner.end() == 0
-    assert len(children) == 4
+    assert len(children) == 3
     assert not any(child.is_running() for child in children)
     assert "Traceback" not in runner.output
     assert kept_in(tmp_path) == [".playmesh-fake"]

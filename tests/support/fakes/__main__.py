@@ -7,11 +7,11 @@ from those of a mesh that asks the platforms themselves. The fakes are at PLAYME
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
 
+from services import __main__ as mesh
 from shared.clock import SystemClock
 from shared.env import Env, SettingsError
 from shared.process import USAGE
@@ -30,7 +30,6 @@ FAKE PLATFORMS at {url}: anybody gets in as anybody, from this machine only.
   facebook     a token: EAA;ok;user=10150000000000001
 
 Players are kept in {data_dir}, apart from those of a mesh that asks the platforms themselves.
-In another terminal: make demo PROVIDERS=fake
 """
 
 
@@ -45,7 +44,8 @@ async def run(environ: Mapping[str, str]) -> int:
             print(f"playmesh: port {port} for the fakes cannot be had", file=sys.stderr)
             return USAGE
         print(_WELCOME.format(url=fakes.url, data_dir=data_dir), flush=True)
-        return await _mesh({**environ, "PLAYMESH_DATA_DIR": data_dir, **fakes.environ})
+        of_this_mesh = {"PLAYMESH_DATA_DIR": data_dir, **fakes.environ}
+        return await mesh.run({**environ, **of_this_mesh}, demo="make demo PROVIDERS=fake")
 
 
 def _read_port(environ: Mapping[str, str]) -> int:
@@ -65,22 +65,6 @@ def _is_this_machine(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:  # a name
         return host == "localhost"
-
-
-async def _mesh(environ: Mapping[str, str]) -> int:
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    mesh = await asyncio.create_subprocess_exec(sys.executable, "-m", "services", env=environ)
-    asked, ended = asyncio.create_task(stopped.wait()), asyncio.create_task(mesh.wait())
-    try:
-        await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        asked.cancel()
-        if mesh.returncode is None:
-            mesh.terminate()
-    code = await ended
-    return code if code >= 0 else 128 - code  # as a shell has it where a signal was the end
 
 
 def main() -> int:
