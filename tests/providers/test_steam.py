@@ -182,6 +182,13 @@ async def test_a_ticket_of_another_application_is_for_another_audience(
     assert await code(steam, ticket("ok", app="570")) == "wrong_audience"
 
 
+async def test_a_key_that_steam_does_not_know_is_our_fault(
+    steam: IdentityProvider, fake: SteamFake
+) -> None:
+    fake.key = "another-key"
+    assert await code(steam, ticket("ok")) == "provider_misconfigured"
+
+
 async def test_the_error_may_stand_one_level_deeper(steam: IdentityProvider) -> None:
     assert await code(steam, ticket("nested102")) == "wrong_audience"
 
@@ -344,7 +351,7 @@ async def test_trouble_is_asked_again_once_and_then_unavailable(
     assert fake.requests == 2
 
 
-@pytest.mark.parametrize("scenario", ["http401", "http403", "http404", "http405"])
+@pytest.mark.parametrize("scenario", ["http400", "http401", "http403", "http404", "http405"])
 async def test_a_refusal_of_our_key_is_our_fault_and_never_asked_again(
     steam: IdentityProvider, fake: SteamFake, scenario: str
 ) -> None:

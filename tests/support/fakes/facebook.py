@@ -1,7 +1,8 @@
 """Facebook's Graph API: the access token says what comes of it.
 
 `EAA;ok;user=10150000000000001;app=...;type=PAGE`, or in place of `ok` one of the scenarios below.
-A token that begins otherwise is one that Facebook cannot decrypt.
+A token that begins otherwise is one that Facebook cannot decrypt. Whatever it answers says that it
+is text/javascript.
 """
 
 import asyncio
@@ -46,11 +47,14 @@ class FacebookFake:
     def requests(self) -> int:
         return len(self.paths)
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
-        async with serving(app) as url:
+        return app
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        async with serving(self.application()) as url:
             try:
                 yield url
             finally:
@@ -59,7 +63,7 @@ class FacebookFake:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path_qs)
         self.asked.append(dict(request.query))
-        if request.path != PATH:
+        if f"/{request.match_info['path']}" != PATH:
             return _error(2500, "Unknown path components")
         if request.query.get("access_token") != f"{APP_ID}|{self.app_secret}":
             return _error(190, "Invalid OAuth access token signature.")
