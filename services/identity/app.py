@@ -173,11 +173,17 @@ async def open_app(
         ttl=settings.trust.access_token_ttl,
         clock=clock,
     )
-    async with new_session() as http, open_providers(settings.providers, clock) as providers:
+    idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
+    async with (
+        new_session() as http,
+        open_providers(settings.providers, idempotency, clock) as providers,
+    ):
         player_data = HttpPlayerData(
             http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
         )
-        yield _create_app(settings, stores, signer, access_tokens, [player_data], providers, clock)
+        yield _create_app(
+            settings, stores, signer, access_tokens, idempotency, [player_data], providers, clock
+        )
 
 
 def _create_app(
@@ -185,6 +191,7 @@ def _create_app(
     stores: Stores,
     signer: Signer,
     access_tokens: AccessTokens,
+    idempotency: Idempotency,
     holders: Collection[PlayerDataHolder],
     providers: Mapping[str, IdentityProvider],
     clock: Clock,
@@ -198,7 +205,6 @@ def _create_app(
     )
     refresh_tokens = RefreshTokens(stores.refresh_key)
     sessions = Sessions(stores.sessions, accounts, access_tokens, refresh_tokens, lives, clock)
-    idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
     lifetime = settings.token_lifetime
     revocations = Revocations(stores.sessions, stores.accounts, lifetime, clock)
     app = new_app(

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from shared import errors
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
+USED_LIFETIME = timedelta(hours=25)
+"""Of what may be used once: longer than any of it holds, which is a day, and clocks differ."""
 MOST_REPLAYS = 10
 MOST_BANS = 16
 """Of one account from parts of the game, each of another scope."""
@@ -318,7 +320,8 @@ class IdempotencyRecord:
     """What the first request with a key has chosen, for those that repeat it.
 
     `key` and `request` are digests: of the Idempotency-Key with what it was sent for, and of what
-    the request said. `result` is a new guest's user id.
+    the request said. `result` is a new guest's user id. Of what may be used once `key` is the
+    digest, `request` says nothing, and `result` tells the first use from every later one.
     """
 
     key: bytes = field(repr=False)

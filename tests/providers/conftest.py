@@ -5,10 +5,11 @@ from functools import partial
 
 import pytest
 
+from services.identity.idempotency import Idempotency
 from services.identity.ports import IdentityProvider
 from services.identity.providers.connections import Connections
 from tests.support.clock import ManualClock
-from tests.support.platforms import connected, opened
+from tests.support.platforms import connected, opened, refresh_key, remembering
 
 Open = Callable[..., IdentityProvider]
 
@@ -22,6 +23,12 @@ def pauses() -> list[float]:
 async def connections(clock: ManualClock, pauses: list[float]) -> AsyncIterator[Connections]:
     async with connected(clock, pauses) as connections:
         yield connections
+
+
+@pytest.fixture
+async def idempotency(clock: ManualClock) -> AsyncIterator[Idempotency]:
+    async with remembering() as store:
+        yield Idempotency(store, refresh_key, clock)
 
 
 @pytest.fixture

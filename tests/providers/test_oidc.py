@@ -12,6 +12,7 @@ from joserfc.util import urlsafe_b64decode
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from services.identity.idempotency import Idempotency
 from services.identity.models import ExternalIdentity
 from services.identity.ports import IdentityProvider
 from services.identity.providers.connections import Connections
@@ -359,6 +360,30 @@ async def test_a_token_is_good_once_for_as_long_as_it_is_good(
         assert await reason(acme, token) == "replayed"
         clock.advance(60)
     assert await reason(acme, token) == "expired"
+
+
+async def test_a_token_that_is_taken_for_a_day_is_good_once_to_its_last_second(
+    open_provider: Open, any_issuer: dict[str, str], fake: OidcFake, clock: ManualClock
+) -> None:
+    """The issuer's clock may be a minute before ours, and a token is taken for a minute more."""
+    acme = open_provider(**any_issuer, OIDC_ACME_MAX_AGE="24h")
+    now = to_seconds(clock.now())
+    token = fake.id_token(iat=now + 60, exp=now + 2 * DAY)
+    await login(acme, token)
+    clock.advance(DAY + 119)
+    assert await reason(acme, token) == "replayed"
+    clock.advance(1)
+    assert await reason(acme, token) == "too_old"
+
+
+async def test_of_two_ways_in_that_take_the_same_token_one_does(
+    open_provider: Open, apple: dict[str, str], fake: OidcFake
+) -> None:
+    """Of a device that has no nonces, Apple's way and the one for clients that make none."""
+    token = fake.id_token(**APPLE | {"nonce": None, "nonce_supported": False})
+    await login(open_provider(**apple), token)
+    drop_in = open_provider(**apple | {"PROVIDERS": "apple_drop_in"})
+    assert await reason(drop_in, token) == "replayed"
 
 
 async def test_of_many_that_come_with_one_token_at_once_one_gets_in(
@@ -821,20 +846,23 @@ async def test_a_redirect_to_other_keys_is_not_followed(
 
 async def test_providers_are_found_by_name_and_closed_again(
     clock: ManualClock,
+    idempotency: Idempotency,
     any_issuer: dict[str, str],
     google: dict[str, str],
     fake: OidcFake,
 ) -> None:
-    async with open_providers(read(**any_issuer, **google), clock) as providers:
+    settings = read(**any_issuer, **google)
+    async with open_providers(settings, idempotency, clock) as providers:
         assert sorted(providers) == ["google", "oidc_acme"]
         await login(providers["oidc_acme"], fake.id_token())
 
 
 async def test_a_start_does_not_wait_for_an_issuer_that_hangs(
-    clock: ManualClock, any_issuer: dict[str, str], fake: OidcFake
+    clock: ManualClock, idempotency: Idempotency, any_issuer: dict[str, str], fake: OidcFake
 ) -> None:
     fake.gate = asyncio.Event()
-    async with asyncio.timeout(2), open_providers(read(**any_issuer), clock) as providers:
+    settings = read(**any_issuer)
+    async with asyncio.timeout(2), open_providers(settings, idempotency, clock) as providers:
         assert list(providers) == ["oidc_acme"]
 
 

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from services.identity.app import Stores
+from shared import errors
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
@@ -14,6 +17,7 @@ from tests.support.clock import ManualClock
 from tests.support.fakes import google_play, steam
 from tests.support.fakes.google_play import GooglePlayFake
 from tests.support.fakes.steam import LENDER, PLAYER, SteamFake, ticket
+from tests.support.interruptions import Interruption, When
 from tests.support.people import Person, ban, new_person, operate
 from tests.support.servers import Answer
 
@@ -28,10 +32,8 @@ async def fake() -> AsyncIterator[tuple[SteamFake, str]]:
 
 
 @pytest.fixture
-async def identity(
-    tmp_path: Path, clock: ManualClock, fake: tuple[SteamFake, str]
-) -> AsyncIterator[RunningIdentity]:
-    environ = {
+def environ(fake: tuple[SteamFake, str]) -> dict[str, str]:
+    return {
         **QUICK_KEYS,
         "PLAYMESH_PROVIDERS": "steam",
         "PLAYMESH_STEAM_URL": fake[1],
@@ -39,6 +41,12 @@ async def identity(
         "PLAYMESH_STEAM_APP_IDS": steam.APP_ID,
         "PLAYMESH_STEAM_IDENTITY": steam.IDENTITY,
     }
+
+
+@pytest.fixture
+async def identity(
+    tmp_path: Path, clock: ManualClock, environ: dict[str, str]
+) -> AsyncIterator[RunningIdentity]:
     async with apps.identity(tmp_path, clock, environ) as running:
         yield running
 
@@ -133,6 +141,33 @@ class TestLogin:
         assert (await log_in(identity)).status == 503
         assert (await player.refresh()).status == 200
         assert (await new_person(identity)).user_id
+
+    async def test_a_store_that_cannot_say_what_was_used_lets_nobody_in(
+        self, tmp_path: Path, clock: ManualClock, environ: dict[str, str]
+    ) -> None:
+        broken = Interruption(
+            frozenset(("claim",)), at=1, when=When.DROPPED, loss=errors.Unavailable
+        )
+
+        def around(stores: Stores) -> Stores:
+            return replace(stores, idempotency=broken.around(stores.idempotency))
+
+        async with apps.identity(tmp_path, clock, environ, around=around) as identity:
+            sent = of_steam()
+            answer = await log_in(identity, sent)
+            assert (answer.status, answer.code) == (503, "provider_unavailable")
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert (await log_in(identity, sent)).status == 201
+
+    async def test_a_ticket_lets_in_once_also_after_a_restart(
+        self, tmp_path: Path, clock: ManualClock, environ: dict[str, str]
+    ) -> None:
+        sent = of_steam()
+        outcomes = []
+        for _ in range(2):
+            async with apps.identity(tmp_path, clock, environ) as identity:
+                outcomes.append((await log_in(identity, sent)).status)
+        assert outcomes == [201, 401]
 
     async def test_who_is_banned_here_is_told_so(self, identity: RunningIdentity) -> None:
         player = person(identity, await log_in(identity))

@@ -73,7 +73,10 @@ class OidcSettings:
     """Claims that are handed on."""
 
     def open(self, connections: Connections) -> Platform:
-        return OidcPlatform(self, connections.keys(self.name, self.jwks_url), connections.clock)
+        # By the space of ids: two ways in may take the same token.
+        used = connections.used(self.provider)
+        keys = connections.keys(self.name, self.jwks_url)
+        return OidcPlatform(self, keys, used, connections.clock)
 
 
 Claims = Mapping[str, JsonValue]
@@ -82,11 +85,13 @@ Claims = Mapping[str, JsonValue]
 class OidcPlatform:
     """The credential has `id_token` and, where the settings ask for one, `nonce`."""
 
-    def __init__(self, settings: OidcSettings, keys: jws.KeySource, clock: Clock) -> None:
+    def __init__(
+        self, settings: OidcSettings, keys: jws.KeySource, used: Replays, clock: Clock
+    ) -> None:
         self._settings = settings
         self._keys = keys
+        self._used = used
         self._clock = clock
-        self._used = Replays(clock)
 
     @property
     def name(self) -> str:
@@ -97,12 +102,12 @@ class OidcPlatform:
         claims = await self._claims(token)
         audience = self._audience(claims)
         self._check_required(claims)
-        good_until = self._check_time(claims)
+        self._check_time(claims)
         self._check_nonce(claims, audience, credential.get("nonce", ""))
         identity = self._identity(claims, audience)
         if self._settings.single_use:
             # Without its signature: of an ES256 one somebody else can make another that holds.
-            self._used.claim(token.rpartition(".")[0], until=good_until)
+            await self._used.claim(token.rpartition(".")[0])
         return identity
 
     async def _claims(self, token: str) -> Claims:
@@ -143,8 +148,7 @@ class OidcPlatform:
         if "events" in claims:
             raise _invalid("event")
 
-    def _check_time(self, claims: Claims) -> float:
-        """Until when the token holds; in seconds since the epoch."""
+    def _check_time(self, claims: Claims) -> None:
         now = to_millis(self._clock.now()) / 1000
         issued = _moment(claims, "iat")
         valid_from = _moment(claims, "nbf") if "nbf" in claims else issued
@@ -156,7 +160,6 @@ class OidcPlatform:
         oldest = issued + self._settings.max_age.total_seconds()
         if now >= oldest + _LEEWAY:
             raise Refused(errors.ExpiredCredential(), "too_old")
-        return min(expires, oldest) + _LEEWAY
 
     def _check_nonce(self, claims: Claims, audience: str, nonce: str) -> None:
         kind = self._settings.nonce
