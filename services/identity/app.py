@@ -37,6 +37,7 @@ from services.identity.appkeys import (
     LIMITS,
     LINKS,
     LOGINS,
+    NONCES,
     REVOCATIONS,
     SERVICE_CLIENTS,
     SESSIONS,
@@ -51,6 +52,7 @@ from services.identity.kubernetes_settings import KubernetesSettings
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.logins import Logins
+from services.identity.nonces import Nonces
 from services.identity.ports import (
     AccountStore,
     IdempotencyStore,
@@ -174,16 +176,19 @@ async def open_app(
         clock=clock,
     )
     idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
+    nonces = Nonces(stores.refresh_key, clock)
     async with (
         new_session() as http,
-        open_providers(settings.providers, idempotency, clock) as providers,
+        open_providers(settings.providers, idempotency, nonces, clock) as providers,
     ):
         player_data = HttpPlayerData(
             http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
         )
-        yield _create_app(
+        app = _create_app(
             settings, stores, signer, access_tokens, idempotency, [player_data], providers, clock
         )
+        app[NONCES] = nonces
+        yield app
 
 
 def _create_app(

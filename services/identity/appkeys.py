@@ -8,6 +8,7 @@ from services.identity.erasures import Erasures, Exports
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.logins import Logins
+from services.identity.nonces import Nonces
 from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients
 from services.identity.sessions import Sessions
@@ -21,6 +22,7 @@ EXPORTS: web.AppKey[Exports] = web.AppKey("EXPORTS", Exports)
 LINKS: web.AppKey[Links] = web.AppKey("LINKS", Links)
 LIMITS: web.AppKey[LoginLimits] = web.AppKey("LIMITS", LoginLimits)
 LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
+NONCES: web.AppKey[Nonces] = web.AppKey("NONCES", Nonces)
 REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)
 SERVICE_CLIENTS: web.AppKey[ServiceClients] = web.AppKey("SERVICE_CLIENTS", ServiceClients)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("SESSIONS", Sessions)

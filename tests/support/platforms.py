@@ -10,6 +10,7 @@ import aiohttp
 
 from services.identity.adapters.sqlite import MIGRATIONS, SqliteIdempotencyStore
 from services.identity.idempotency import Idempotency
+from services.identity.nonces import Nonces
 from services.identity.ports import IdempotencyStore, IdentityProvider
 from services.identity.providers.connections import Connections
 from services.identity.providers.guarded import Guarded
@@ -58,8 +59,9 @@ async def connected(
         session = await stack.enter_async_context(new_session(aiohttp.ClientTimeout(total=0.5)))
         if store is None:
             store = await stack.enter_async_context(remembering())
+        nonces = Nonces(refresh_key, clock)
         idempotency = Idempotency(store, refresh_key, clock)
-        connections = Connections(session, idempotency, clock, pause=pause)
+        connections = Connections(session, idempotency, nonces, clock, pause=pause)
         try:
             yield connections
         finally:

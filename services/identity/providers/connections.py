@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from services.identity.idempotency import Idempotency
+from services.identity.nonces import Nonces
 from services.identity.providers.breaker import CircuitBreaker
 from services.identity.providers.http import CALLS, TIMEOUT, Pause, ProviderHttp
 from services.identity.providers.replays import Replays
@@ -33,11 +34,13 @@ class Connections:
         self,
         session: aiohttp.ClientSession,
         idempotency: Idempotency,
+        nonces: Nonces,
         clock: Clock,
         *,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self.clock = clock
+        self.nonces = nonces
         self._session = session
         self._idempotency = idempotency
         self._pause = pause
@@ -93,6 +96,8 @@ class Connections:
 
 
 @contextlib.asynccontextmanager
-async def open_connections(idempotency: Idempotency, clock: Clock) -> AsyncIterator[Connections]:
+async def open_connections(
+    idempotency: Idempotency, nonces: Nonces, clock: Clock
+) -> AsyncIterator[Connections]:
     async with new_session(TIMEOUT) as session:
-        yield Connections(session, idempotency, clock)
+        yield Connections(session, idempotency, nonces, clock)

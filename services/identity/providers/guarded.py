@@ -59,7 +59,7 @@ class Guarded:
                 return await self._platform.verify(credential)
         except Refused as refused:
             return refused
-        except errors.Unavailable as error:  # of a platform's keys
+        except errors.Unavailable as error:  # of a platform's keys, or of ours
             return unavailable("keys", retry_after=error.retry_after)
         except TimeoutError:
             return unavailable("too_slow")

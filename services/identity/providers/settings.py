@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.identity.idempotency import Idempotency
+from services.identity.nonces import Nonces
 from services.identity.ports import IdentityProvider
 from services.identity.providers import oidc_settings
 from services.identity.providers.connections import Connections, open_connections
@@ -63,10 +64,10 @@ class ProviderSettings:
 
 @contextlib.asynccontextmanager
 async def open_providers(
-    settings: ProviderSettings, idempotency: Idempotency, clock: Clock
+    settings: ProviderSettings, idempotency: Idempotency, nonces: Nonces, clock: Clock
 ) -> AsyncIterator[Mapping[str, IdentityProvider]]:
     """By name, for as long as the block runs."""
-    async with open_connections(idempotency, clock) as connections:
+    async with open_connections(idempotency, nonces, clock) as connections:
         platforms = [one.open(connections) for one in settings.platforms.values()]
         async with connections.running():
             yield {platform.name: Guarded(platform, clock) for platform in platforms}
