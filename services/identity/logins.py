@@ -96,14 +96,16 @@ class Logins:
         self._limits.attempt(address)
         self._access_tokens.require_key()
         identity = await self._confirmed(provider, credential)
-        key = identity.provider, identity.external_id
+        key, former = (identity.provider, identity.external_id), identity.former
         conflict = False
         try:
             account = await (
-                self._links.link(link_to, *key) if link_to else self._links.account_of(*key)
+                self._links.link(link_to, *key, former=former)
+                if link_to
+                else self._links.account_of(*key, former=former)
             )
         except errors.AlreadyLinked:
-            account, conflict = await self._links.account_of(*key), True
+            account, conflict = await self._links.account_of(*key, former=former), True
         self._limits.proven(account.user_id)
         tokens = await self._sessions.open(account, device=device, provider=identity.provider)
         return PlatformLogin(tokens, identity, link_conflict=conflict)
@@ -114,7 +116,9 @@ class Logins:
         """One more way in for a player. Raises as `platform` and `Links.link` do."""
         self._limits.attempt(address)
         identity = await self._confirmed(provider, credential)
-        return await self._links.link(user_id, identity.provider, identity.external_id)
+        return await self._links.link(
+            user_id, identity.provider, identity.external_id, former=identity.former
+        )
 
     async def _confirmed(self, provider: str, credential: Mapping[str, str]) -> ExternalIdentity:
         asked = self._providers.get(provider)

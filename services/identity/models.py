@@ -146,6 +146,23 @@ class Account:
         mine = replace(identity, user_id=self.user_id)
         return replace(self, identities=(*self.identities, mine))
 
+    def renamed(self, former_external_id: str, identity: LinkedIdentity) -> "Account":
+        """With `identity` in the place of the former one of its provider. Raises Conflict.
+
+        One that is linked already stays as it is.
+        """
+        former = identity.provider, former_external_id
+        keys = [one.key for one in self.identities]
+        if identity.key in keys:
+            return self
+        if self.is_gone:
+            raise errors.Conflict("the account is gone")
+        if former not in keys:
+            raise errors.Conflict("the former identity is not linked")
+        mine = replace(identity, user_id=self.user_id)
+        in_place = tuple(mine if one.key == former else one for one in self.identities)
+        return replace(self, identities=in_place)
+
     def unlinked(self, provider: str, external_id: str) -> "Account":
         """One that is not linked changes nothing. Raises Conflict for the last way in.
 
@@ -209,11 +226,14 @@ class ExternalIdentity:
     `provider` names a space of ids, which two ways in may share; `external_id` is opaque, compared
     byte for byte, and begins with the part of that space that it is from where there are several
     (an Apple team, a Facebook application). `details` are for this login and hold no secret.
+    `former` is an external id that was the player's before, where the platform has given them
+    another one, and says so.
     """
 
     provider: str
     external_id: str
     details: Mapping[str, str] = field(default_factory=dict)
+    former: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,6 +220,39 @@ class TestGooglePlay:
         }
         assert answer.json()["google_play_id"] == google_play.PLAYER
 
+    async def test_defect_12_who_has_got_another_id_keeps_the_account(
+        self, identity: RunningIdentity
+    ) -> None:
+        async def log_in(**fields: str | int) -> Person:
+            credential = {"server_auth_code": google_play.code("ok", **fields)}
+            body = {"provider": "google_play", "credential": credential}
+            return person(identity, await call(identity.http, "POST", "/v1/sessions", json=body))
+
+        before = await log_in(id="g0123", n=1)
+        after = [await log_in(id="a_9", original="g0123", n=number) for number in (2, 3)]
+        assert {one.user_id for one in after} == {before.user_id}
+        account = (await before.call("GET", "/v1/account")).json()
+        assert [one["external_id"] for one in account["identities"]] == [
+            f"{google_play.APPLICATION}:a_9"
+        ]
+        assert (await log_in(id="a_8", n=4)).user_id != before.user_id
+
+    async def test_defect_12_the_drop_in_route_finds_the_account_and_answers_the_new_id(
+        self, identity: RunningIdentity
+    ) -> None:
+        async def log_in(sent: str, **more: str) -> dict[str, object]:
+            query = {"google_play_auth_token": sent, **more}
+            answer = await call(identity.http, "GET", "/login-with-google-play", params=query)
+            return dict(answer.json())
+
+        before = await log_in(google_play.code(id="g0123", n=1))
+        after = await log_in(google_play.code(id="a_9", original="g0123", n=2))
+        assert (after["user_id"], after["google_play_id"]) == (before["user_id"], "a_9")
+        guest = await new_person(identity)
+        mine = {"auth_token": guest.tokens["access_token"], "link_to_existing_user": "Yes"}
+        linked = await log_in(google_play.code(id="a_9", original="g0123", n=3), **mine)
+        assert (linked["user_id"], linked["link_conflict"]) == (before["user_id"], True)
+
     async def test_a_used_code_does_not_let_in(self, identity: RunningIdentity) -> None:
         body = {"provider": "google_play", "credential": {"server_auth_code": google_play.code()}}
         answers = [await call(identity.http, "POST", "/v1/sessions", json=body) for _ in range(2)]
