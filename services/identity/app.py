@@ -1,7 +1,7 @@
 """identity's composition root."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -62,6 +62,7 @@ from services.identity.ports import (
     PlayerDataHolder,
     SessionStore,
 )
+from services.identity.providers.secret import ManagedSecret
 from services.identity.providers.settings import open_providers
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.revocations import Revocations
@@ -158,6 +159,24 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
             service_clients_secret,
             refresh_key,
         )
+
+
+@contextlib.asynccontextmanager
+async def open_secrets(
+    secrets: Sequence[ManagedSecret], check: StartCheck, clock: Clock
+) -> AsyncIterator[None]:
+    """The keys of platforms that are in AWS; `check` learns of them."""
+    if not secrets:
+        yield
+        return
+    from services.identity.adapters import secretsmanager  # noqa: PLC0415 - as above
+    from shared import aws  # noqa: PLC0415 - as above
+
+    async with aws.client("secretsmanager") as client:
+        for secret in secrets:
+            secret.open(secretsmanager.platform_key(client, secret.secret_id), clock)
+        check.add(secret.load for secret in secrets)
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -279,6 +298,7 @@ async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
     check = StartCheck()
     async with (
         open_stores(settings.server, check) as stores,
+        open_secrets(settings.providers.secrets, check, clock),
         open_key_stores(settings.server, settings.caches, check) as keys,
         check.passing(),
     ):
@@ -313,6 +333,7 @@ async def run_once(settings: Settings, *, erase_again: bool, clock: Clock = _CLO
     check = StartCheck()
     async with (
         open_stores(settings.server, check) as stores,
+        open_secrets(settings.providers.secrets, check, clock),
         open_key_stores(settings.server, settings.caches, check) as keys,
     ):
         await check.look()

@@ -13,6 +13,7 @@ from services.identity.providers.connections import Connections, open_connection
 from services.identity.providers.facebook import FacebookSettings
 from services.identity.providers.google_play import GooglePlaySettings
 from services.identity.providers.guarded import Guarded
+from services.identity.providers.secret import ManagedSecret, managed_secrets
 from services.identity.providers.shape import Platform
 from services.identity.providers.steam import SteamSettings
 from shared.clock import Clock
@@ -42,6 +43,10 @@ class ProviderSettings:
     """By the names that clients call them. None are on unless they are named."""
 
     platforms: Mapping[str, PlatformSettings] = field(default_factory=dict)
+
+    @property
+    def secrets(self) -> list[ManagedSecret]:
+        return [one for settings in self.platforms.values() for one in managed_secrets(settings)]
 
     @classmethod
     def read(cls, env: Env) -> "ProviderSettings":
