@@ -1,7 +1,7 @@
 """identity's composition root."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -41,6 +41,7 @@ from services.identity.appkeys import (
     LIMITS,
     LINKS,
     LOGINS,
+    NONCES,
     NOTICES,
     PLATFORM_EVENTS,
     PUBLIC_URL,
@@ -62,6 +63,7 @@ from services.identity.kubernetes_settings import KubernetesSettings
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.logins import Logins
+from services.identity.nonces import Nonces
 from services.identity.platform_events import PlatformEvents
 from services.identity.ports import (
     AccountStore,
@@ -73,6 +75,7 @@ from services.identity.ports import (
     PlayerDataSummaries,
     SessionStore,
 )
+from services.identity.providers.secret import ManagedSecret
 from services.identity.providers.settings import Providers, open_providers
 from services.identity.recoveries import Recoveries
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
@@ -179,6 +182,24 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
+async def open_secrets(
+    secrets: Sequence[ManagedSecret], check: StartCheck, clock: Clock
+) -> AsyncIterator[None]:
+    """The keys of platforms that are in AWS; `check` learns of them."""
+    if not secrets:
+        yield
+        return
+    from services.identity.adapters import secretsmanager  # noqa: PLC0415 - as above
+    from shared import aws  # noqa: PLC0415 - as above
+
+    async with aws.client("secretsmanager") as client:
+        for secret in secrets:
+            secret.open(secretsmanager.platform_key(client, secret.secret_id), clock)
+        check.add(secret.load for secret in secrets)
+        yield
+
+
+@contextlib.asynccontextmanager
 async def open_app(
     settings: Settings, stores: Stores, signer: Signer, clock: Clock
 ) -> AsyncIterator[web.Application]:
@@ -193,13 +214,28 @@ async def open_app(
         ttl=settings.trust.access_token_ttl,
         clock=clock,
     )
-    async with new_session() as http, open_providers(settings.providers, clock) as providers:
+    idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
+    nonces = Nonces(stores.refresh_key, clock)
+    async with (
+        new_session() as http,
+        open_providers(settings.providers, idempotency, nonces, clock) as providers,
+    ):
         player_data = HttpPlayerData(
             http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
         )
-        yield _create_app(
-            settings, stores, signer, access_tokens, [player_data], player_data, providers, clock
+        app = _create_app(
+            settings,
+            stores,
+            signer,
+            access_tokens,
+            idempotency,
+            [player_data],
+            player_data,
+            providers,
+            clock,
         )
+        app[NONCES] = nonces
+        yield app
 
 
 def _create_app(
@@ -207,6 +243,7 @@ def _create_app(
     stores: Stores,
     signer: Signer,
     access_tokens: AccessTokens,
+    idempotency: Idempotency,
     holders: Collection[PlayerDataHolder],
     summaries: PlayerDataSummaries,
     providers: Providers,
@@ -221,7 +258,6 @@ def _create_app(
     )
     refresh_tokens = RefreshTokens(stores.refresh_key)
     sessions = Sessions(stores.sessions, accounts, access_tokens, refresh_tokens, lives, clock)
-    idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
     lifetime = settings.token_lifetime
     revocations = Revocations(stores.sessions, stores.accounts, lifetime, clock)
     app = new_app(
@@ -320,6 +356,7 @@ async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
     check = StartCheck()
     async with (
         open_stores(settings.server, check) as stores,
+        open_secrets(settings.providers.secrets, check, clock),
         open_key_stores(settings.server, settings.caches, check) as keys,
         check.passing(),
     ):
@@ -363,6 +400,7 @@ async def run_once(settings: Settings, *, erase_again: bool, clock: Clock = _CLO
     check = StartCheck()
     async with (
         open_stores(settings.server, check) as stores,
+        open_secrets(settings.providers.secrets, check, clock),
         open_key_stores(settings.server, settings.caches, check) as keys,
     ):
         await check.look()

@@ -12,6 +12,7 @@ from services.identity.erasures import Erasures, Exports
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.logins import Logins
+from services.identity.nonces import Nonces
 from services.identity.platform_events import PlatformEvents
 from services.identity.ports import NoticeReader
 from services.identity.recoveries import Recoveries
@@ -30,10 +31,11 @@ EXPORTS: web.AppKey[Exports] = web.AppKey("EXPORTS", Exports)
 LINKS: web.AppKey[Links] = web.AppKey("LINKS", Links)
 LIMITS: web.AppKey[LoginLimits] = web.AppKey("LIMITS", LoginLimits)
 LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
-RECOVERIES: web.AppKey[Recoveries] = web.AppKey("RECOVERIES", Recoveries)
+NONCES: web.AppKey[Nonces] = web.AppKey("NONCES", Nonces)
 NOTICES: web.AppKey[Mapping[str, NoticeReader]] = web.AppKey("NOTICES")
 PLATFORM_EVENTS: web.AppKey[PlatformEvents] = web.AppKey("PLATFORM_EVENTS", PlatformEvents)
 PUBLIC_URL: web.AppKey[str] = web.AppKey("PUBLIC_URL", str)
+RECOVERIES: web.AppKey[Recoveries] = web.AppKey("RECOVERIES", Recoveries)
 REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)
 SERVICE_CLIENTS: web.AppKey[ServiceClients] = web.AppKey("SERVICE_CLIENTS", ServiceClients)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("SESSIONS", Sessions)

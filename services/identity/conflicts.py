@@ -95,7 +95,7 @@ class Conflicts:
         key = identity.provider, identity.external_id
         for _ in range(_ATTEMPTS):
             try:
-                return await self._links.link(user_id, *key)
+                return await self._links.link(user_id, *key, former=identity.former)
             except errors.AlreadyLinked:
                 current, existing = await self._get(user_id), await self._links.owner(*key)
             seen = next((one for one in _identities(existing) if one.key == key), None)

@@ -81,9 +81,10 @@ class Grants:
 
     async def _revoke(self, provider: str, grant: str) -> None:
         taker = self._takers.get(provider)
+        if taker is None:
+            _GRANTS.labels(provider, errors.ProviderUnavailable.code).inc()
+            raise errors.ProviderUnavailable("the platform is not on")
         try:
-            if taker is None:
-                raise errors.ProviderUnavailable("the platform is not on")
             await taker.revoke(grant)
         except (errors.ProviderUnavailable, errors.ProviderMisconfigured) as error:
             _GRANTS.labels(provider, error.code).inc()

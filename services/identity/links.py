@@ -3,6 +3,7 @@
 The callers have had the identity confirmed by its platform.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.identity.accounts import Accounts
@@ -36,13 +37,17 @@ class Links:
         self._grants = grants
         self._clock = clock
 
-    async def account_of(self, provider: str, external_id: str) -> Account:
+    async def account_of(
+        self, provider: str, external_id: str, *, former: str | None = None
+    ) -> Account:
         """The account of an identity, created with its first login. Raises Banned.
 
-        Of many first logins at once all are answered the same account.
+        Of many first logins at once all are answered the same account. `former` is an external id
+        that the platform says was the player's before: who has an account by that one alone keeps
+        it under the new one. An identity that has an account itself is not looked for elsewhere.
         """
         for _ in range(_ATTEMPTS):
-            owner = await self._owner(provider, external_id)
+            owner = await self._owner_by_either(provider, external_id, former)
             if owner is not None:
                 return owner
             now = self._clock.now()
@@ -54,14 +59,16 @@ class Links:
                 continue
         raise _restless()
 
-    async def link(self, user_id: str, provider: str, external_id: str) -> Account:
+    async def link(
+        self, user_id: str, provider: str, external_id: str, *, former: str | None = None
+    ) -> Account:
         """Give a player one more way in; one that is theirs already changes nothing.
 
-        Raises AlreadyLinked where it is another account's, Banned, NotFound, and Conflict as
-        `Account.linked`.
+        `former` as in `account_of`. Raises AlreadyLinked where it is another account's, Banned,
+        NotFound, and Conflict as `Account.linked`.
         """
         for _ in range(_ATTEMPTS):
-            owner = await self._owner(provider, external_id)
+            owner = await self._owner_by_either(provider, external_id, former)
             if owner is not None and owner.user_id != user_id:
                 raise errors.AlreadyLinked(owner=owner.user_id)
             account = await self._get(user_id)
@@ -195,6 +202,30 @@ class Links:
             except errors.VersionConflict:
                 continue
             return None
+        raise _restless()
+
+    async def _owner_by_either(
+        self, provider: str, external_id: str, former: str | None
+    ) -> Account | None:
+        """As `_owner`. Who is known by the former id alone is from now on by the other one."""
+        if former is not None:
+            # Else who was banned would be let in again by a change of ids.
+            await self._bans.follow(provider, former, external_id)
+        for _ in range(_ATTEMPTS):
+            owner = await self._owner(provider, external_id)
+            if owner is not None or former is None:
+                return owner
+            owner = await self._owner(provider, former)
+            if owner is None:
+                return None
+            known = next((one for one in owner.identities if one.key == (provider, former)), None)
+            if known is None:  # not any more, or not yet when the account was read
+                continue
+            try:
+                renamed = replace(known, external_id=external_id)
+                return await self._store.rename(owner, former, renamed)
+            except (errors.AlreadyLinked, errors.VersionConflict):  # somebody was faster
+                continue
         raise _restless()
 
     async def _owner(self, provider: str, external_id: str) -> Account | None:

@@ -102,14 +102,16 @@ class Logins:
         self._limits.attempt(address)
         self._access_tokens.require_key()
         identity = await self._confirmed(provider, credential)
-        key = identity.provider, identity.external_id
+        key, former = (identity.provider, identity.external_id), identity.former
         conflict = False
         try:
             account = await (
-                self._links.link(link_to, *key) if link_to else self._links.account_of(*key)
+                self._links.link(link_to, *key, former=former)
+                if link_to
+                else self._links.account_of(*key, former=former)
             )
         except errors.AlreadyLinked:
-            account, conflict = await self._links.account_of(*key), True
+            account, conflict = await self._links.account_of(*key, former=former), True
         self._limits.proven(account.user_id)
         await self._grants.keep(identity)
         tokens = await self._sessions.open(account, device=device, provider=identity.provider)

@@ -10,6 +10,8 @@ from shared import errors
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 RECOVERABLE_FOR = timedelta(days=30)
 """So long an account that was given up for another one is only marked."""
+USED_LIFETIME = timedelta(hours=25)
+"""Of what may be used once: longer than any of it holds, which is a day, and clocks differ."""
 MOST_REPLAYS = 10
 MOST_BANS = 16
 """Of one account from parts of the game, each of another scope."""
@@ -170,6 +172,23 @@ class Account:
         mine = replace(identity, user_id=self.user_id)
         return replace(self, identities=(*self.identities, mine))
 
+    def renamed(self, former_external_id: str, identity: LinkedIdentity) -> "Account":
+        """With `identity` in the place of the former one of its provider. Raises Conflict.
+
+        One that is linked already stays as it is.
+        """
+        former = identity.provider, former_external_id
+        keys = [one.key for one in self.identities]
+        if identity.key in keys:
+            return self
+        if self.is_gone:
+            raise errors.Conflict("the account is gone")
+        if former not in keys:
+            raise errors.Conflict("the former identity is not linked")
+        mine = replace(identity, user_id=self.user_id)
+        in_place = tuple(mine if one.key == former else one for one in self.identities)
+        return replace(self, identities=in_place)
+
     def unlinked(self, provider: str, external_id: str) -> "Account":
         """One that is not linked changes nothing. Raises Conflict for the last way in.
 
@@ -252,12 +271,15 @@ class ExternalIdentity:
     byte for byte, and begins with the part of that space that it is from where there are several
     (an Apple team, a Facebook application). `details` are for this login and hold no secret.
     `grant` is what the platform wants back when the player goes, for it alone to read; a secret.
+    `former` is an external id that was the player's before, where the platform has given them
+    another one, and says so.
     """
 
     provider: str
     external_id: str
     details: Mapping[str, str] = field(default_factory=dict)
-    grant: str | None = field(default=None, repr=False)
+    grant: str | None = field(default=None, repr=False, kw_only=True)
+    former: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,7 +430,8 @@ class IdempotencyRecord:
     """What the first request with a key has chosen, for those that repeat it.
 
     `key` and `request` are digests: of the Idempotency-Key with what it was sent for, and of what
-    the request said. `result` is a new guest's user id.
+    the request said. `result` is a new guest's user id. Of what may be used once `key` is the
+    digest, `request` says nothing, and `result` tells the first use from every later one.
     """
 
     key: bytes = field(repr=False)

@@ -99,6 +99,18 @@ class IdentityStore(Protocol):
         """
         ...
 
+    async def rename(
+        self, account: Account, former_external_id: str, identity: LinkedIdentity
+    ) -> Account:
+        """Link the identity in the place of a former one of its provider, which is free then.
+
+        All or nothing; answer the next revision of `account`. Raises AlreadyLinked where the
+        identity is another account's, VersionConflict where another revision of `account` is
+        stored or the former identity is not its, and what `Account.renamed` raises. An identity
+        that is this account's already changes nothing.
+        """
+        ...
+
     async def move(
         self, identity: LinkedIdentity, source: Account, target: Account
     ) -> tuple[Account, Account]:

@@ -79,6 +79,7 @@ PLAYER_OF_IDENTITY = "/v1/admin/players/{user_id}"
 PLATFORM_IDENTITY = "/v1/admin/identities/{provider}/{external_id}"
 IDENTITY = {
     "POST /v1/guests": PUBLIC,
+    "POST /v1/nonces": PUBLIC,
     "POST /v1/sessions": PUBLIC,
     "POST /v1/sessions/refresh": PUBLIC,
     "GET /.well-known/jwks.json": PUBLIC,

@@ -355,6 +355,45 @@ class AmbiguousWrites(OnDynamo):
         )
         assert await find(store, identity()) == identity(BOB)
 
+    async def test_a_rename_happens_once_and_does_not_come_back(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoIdentityStore(twice, prefix), DynamoIdentityStore(dynamodb, prefix)
+        accounts = DynamoAccountStore(dynamodb, prefix)
+        alice = await other.link(await guest(accounts, ALICE), identity())
+        new = identity(external_id="new")
+        renamed = replace(alice, identities=(new,), revision=3)
+        assert await store.rename(alice, identity().external_id, new) == renamed
+        assert await accounts.get(ALICE) == renamed
+        newest = identity(external_id="newest")
+
+        async def follow() -> None:
+            unlinked = await other.unlink(
+                replace(renamed, identities=(newest,), revision=4), *newest.key
+            )
+            await other.link(unlinked, identity())
+
+        twice.meanwhile = follow
+        assert (await store.rename(renamed, "new", newest)).identities == (newest,)
+        stored = await accounts.get(ALICE)
+        assert stored is not None
+        assert stored.identities == (identity(),)
+        assert [await find(other, one) for one in (new, newest)] == [None, None]
+        assert twice.writes == 2
+
+    async def test_the_rename_of_another_is_still_in_the_way(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, accounts = DynamoIdentityStore(twice, prefix), DynamoAccountStore(dynamodb, prefix)
+        alice, new = await log_in(store, identity()), identity(external_id="new")
+        renamed = await store.rename(alice, identity().external_id, new)
+        with pytest.raises(errors.VersionConflict):
+            await store.rename(alice, identity().external_id, new)
+        bob = await log_in(store, identity(BOB))
+        with pytest.raises(errors.AlreadyLinked):
+            await store.rename(bob, identity().external_id, identity(BOB, external_id="new"))
+        assert [await accounts.get(one) for one in (ALICE, BOB)] == [renamed, bob]
+
     async def test_an_identity_that_was_moved_on_meanwhile_stays_there(
         self, dynamodb: Client, twice: SentTwice, prefix: str
     ) -> None:

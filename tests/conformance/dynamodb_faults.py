@@ -133,7 +133,7 @@ class DynamoFaults(OnDynamo):
             "DeleteItem": 2 + 2 + 2,
             "Query": 1,
             "BatchWriteItem": 2,
-            "TransactWriteItems": 2 * 4,
+            "TransactWriteItems": 2 * 5,
         }
         assert await DynamoSessionStore(dynamodb, prefix).get(SESSION.key) is None
         found = await DynamoAccountStore(dynamodb, prefix).get(BANNED.user_id)
@@ -437,10 +437,11 @@ def _without_indexes(definition: TableDefinition) -> TableDefinition:
 
 async def _use_identities(store: DynamoIdentityStore, carol: Account) -> None:
     bob = await log_in(store, identity(BOB))
-    carol = await store.link(carol, identity(provider="epic"))
+    carol = await store.link(carol, identity(provider="epic", external_id="former"))
+    carol = await store.rename(carol, "former", identity(provider="epic"))
     carol, bob = await store.move(identity(provider="epic"), carol, bob)
     bob = await store.unlink(bob, *identity(provider="epic").key)
-    assert (bob.revision, carol.revision) == (3, 3)
+    assert (bob.revision, carol.revision) == (3, 4)
     await store.release(identity(BOB))
     assert await find(store, identity()) is None
 

@@ -170,6 +170,30 @@ class IdentityStoreMachine(RuleBasedStateMachine):
             work = self.store.link(recovered, _identity(key, user_id))
         assert self.outcome(work) == expected
 
+    @rule(user_id=players, former=keys, key=keys, is_stale=are_stale)
+    def rename(self, user_id: str, former: Key, key: Key, *, is_stale: bool) -> None:
+        """In the place of the former one of the same provider."""
+        player = self.players.get(user_id)
+        if player is None or former[0] != key[0]:
+            return
+        account = self.read(user_id, is_stale=is_stale)
+        if key in player.keys:
+            expected = "VersionConflict" if is_stale else "done"
+        elif player.is_gone or former not in player.keys:
+            expected = "Conflict"
+        elif key in self.owners:
+            expected = "AlreadyLinked"
+        elif is_stale:
+            expected = "VersionConflict"
+        else:
+            expected = "done"
+            player.keys[player.keys.index(former)] = key
+            player.revision += 1
+            del self.owners[former]
+            self.owners[key] = user_id
+        renamed = self.store.rename(account, former[1], _identity(key, user_id))
+        assert self.outcome(renamed) == expected
+
     @rule(user_id=players)
     def erase(self, user_id: str) -> None:
         """As far as the mark: the identities are released later, the list goes later still."""

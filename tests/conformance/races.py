@@ -48,7 +48,7 @@ from shared.ids import new_id, new_key
 from tests.conformance import idempotency, sessions
 from tests.conformance.accounts import race_to_replace
 from tests.conformance.decisions import decide_among_others
-from tests.conformance.identities import guest, race, race_to_link
+from tests.conformance.identities import guest, race, race_to_link, race_to_rename
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, SECOND, SESSION, redeem, start
 from tests.support import aws
 from tests.support.clock import ManualClock
@@ -122,6 +122,28 @@ class Races:
     ) -> None:
         rivals = [opening.identities for opening in _draw(openings, seed)]
         await race_to_link(openings[0].accounts, rivals)
+
+    async def test_one_of_many_renames_an_identity(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        rivals = [opening.identities for opening in _draw(openings, seed)]
+        await race_to_rename(openings[0].accounts, rivals)
+
+    async def test_all_of_many_first_logins_with_a_new_id_are_the_player_of_the_former_one(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        player = (await openings[0].links.account_of("google_play", "old")).user_id
+        rivals = [opening.links for opening in _draw(openings, seed)]
+        answers = await asyncio.gather(
+            *(links.account_of("google_play", "new", former="old") for links in rivals)
+        )
+        assert {account.user_id for account in answers} == {player}
+        stored = await openings[0].accounts.get(player)
+        assert stored is not None
+        assert [one.key for one in stored.identities] == [("google_play", "new")]
+        assert stored.revision == 2
+        assert await openings[0].identities.find("google_play", "old") is None
+        assert await openings[0].identities.find("google_play", "new") == stored.identities[0]
 
     async def test_whoever_links_and_unlinks_at_once_an_account_has_a_way_in(
         self, openings: Sequence[Opening], seed: int

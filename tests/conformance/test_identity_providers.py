@@ -21,15 +21,29 @@ from tests.support.fakes.google_play import GooglePlayFake
 from tests.support.fakes.meta_quest import MetaQuestFake
 from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, ISSUER, RAW_NONCE, SUBJECT, OidcFake
 from tests.support.fakes.steam import IDENTITY, PLAYER, SteamFake, ticket
-from tests.support.platforms import connected, opened
+from tests.support.platforms import connected, opened, remembering
 
 KEY = "CANARY0123456789ABCDEF0123456789"
+
+
+@contextlib.asynccontextmanager
+async def two_processes(
+    clock: ManualClock, **variables: str
+) -> AsyncIterator[tuple[IdentityProvider, IdentityProvider]]:
+    """One platform in both, which share a store and nothing else."""
+    async with (
+        remembering() as store,
+        connected(clock, [], store) as one,
+        connected(clock, [], store) as another,
+    ):
+        yield opened(one, **variables), opened(another, **variables)
 
 
 @dataclass
 class SteamStage:
     fake: SteamFake
     provider: IdentityProvider
+    beside: IdentityProvider
     external_id: tuple[str, str] = ("steam", PLAYER)
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -53,22 +67,25 @@ class TestSteam(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[SteamStage]:
         fake = SteamFake(KEY)
-        async with fake.serving() as url, connected(clock, []) as connections:
-            provider = opened(
-                connections,
+        async with (
+            fake.serving() as url,
+            two_processes(
+                clock,
                 PROVIDERS="steam",
                 STEAM_URL=url,
                 STEAM_KEY=KEY,
                 STEAM_APP_IDS="480",
                 STEAM_IDENTITY=IDENTITY,
-            )
-            yield SteamStage(fake, provider)
+            ) as providers,
+        ):
+            yield SteamStage(fake, *providers)
 
 
 @dataclass
 class GooglePlayStage:
     fake: GooglePlayFake
     provider: IdentityProvider
+    beside: IdentityProvider
     external_id: tuple[str, str] = (
         "google_play",
         f"{google_play.APPLICATION}:{google_play.PLAYER}",
@@ -121,17 +138,19 @@ class TestGooglePlay(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[GooglePlayStage]:
         fake = GooglePlayFake(KEY)
-        async with fake.serving() as url, connected(clock, []) as connections:
-            provider = opened(
-                connections,
+        async with (
+            fake.serving() as url,
+            two_processes(
+                clock,
                 PROVIDERS="google_play",
                 GOOGLE_PLAY_OAUTH_URL=url,
                 GOOGLE_PLAY_GAMES_URL=url,
                 GOOGLE_PLAY_CLIENT_ID=google_play.CLIENT_ID,
                 GOOGLE_PLAY_CLIENT_SECRET=KEY,
                 GOOGLE_PLAY_APPLICATION_ID=google_play.APPLICATION,
-            )
-            yield GooglePlayStage(fake, provider)
+            ) as providers,
+        ):
+            yield GooglePlayStage(fake, *providers)
 
 
 class TestFacebook(IdentityProviderContract):
@@ -286,6 +305,7 @@ class TestMetaQuest(IdentityProviderContract):
 class OidcStage:
     fake: OidcFake
     provider: IdentityProvider
+    beside: IdentityProvider
     external_id: tuple[str, str]
     forget_keys: Callable[[], None]
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -315,15 +335,15 @@ class OidcStage:
 async def oidc_stage(
     fake: OidcFake, clock: ManualClock, prefix: str, external_id: tuple[str, str], **more: str
 ) -> AsyncIterator[OidcStage]:
-    async with fake.serving() as url, connected(clock, []) as connections:
+    async with fake.serving() as url:
         variables: dict[str, Any] = {
             f"{prefix}_JWKS_URL": url,
             f"{prefix}_AUDIENCES": AUDIENCE,
             **more,
         }
-        provider = opened(connections, **variables)
-        # Known keys hold for a day, however down the issuer is.
-        yield OidcStage(fake, provider, external_id, lambda: clock.advance(86_400))
+        async with two_processes(clock, **variables) as providers:
+            # Known keys hold for a day, however down the issuer is.
+            yield OidcStage(fake, *providers, external_id, lambda: clock.advance(86_400))
 
 
 class TestAnyIssuer(SingleUseContract):

@@ -79,6 +79,7 @@ TAKES_FORM: dict[str, Mapping[str, str]] = {
 TAKES_QUERY = {path: values for path, values in TAKES_FORM.items() if path != "/oauth2/token"}
 TAKES_JSON[NOTIFICATIONS] = OF_PLATFORMS[NOTIFICATIONS]
 TAKES_FORM |= {path: values for path, values in OF_PLATFORMS.items() if path != NOTIFICATIONS}
+TAKES_NO_BODY = "/v1/nonces"
 TAKES_NOTHING = [
     "/.well-known/jwks.json",
     "/.well-known/openid-configuration",
@@ -209,7 +210,7 @@ def declared_routes() -> set[tuple[str, str]]:
 
 
 ROUTES = {
-    *(("POST", path) for path in (*TAKES_JSON, *TAKES_FORM)),
+    *(("POST", path) for path in (*TAKES_JSON, *TAKES_FORM, TAKES_NO_BODY)),
     *(("GET", path) for path in (*TAKES_QUERY, *TAKES_NOTHING)),
     *(("HEAD", path) for path in TAKES_NOTHING),
     *((method, "/v1/deletions/{code}") for method in ("GET", "HEAD")),
@@ -356,3 +357,11 @@ async def test_parameters_that_nobody_asked_for_are_ignored(
     identity: RunningIdentity, path: str
 ) -> None:
     assert (await send(identity.url, f"GET {path}?a=1&a=2&%00 HTTP/1.1")).status == 200
+
+
+@pytest.mark.parametrize("body", NOT_AN_OBJECT)
+async def test_a_body_that_nobody_asked_for_is_not_looked_at(
+    identity: RunningIdentity, body: str
+) -> None:
+    answer = await send(identity.url, f"POST {TAKES_NO_BODY} HTTP/1.1", NOT_AN_OBJECT[body][0])
+    assert answer.status == 201

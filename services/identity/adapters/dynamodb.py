@@ -217,11 +217,7 @@ class DynamoIdentityStore:
     async def create_account(self, account: Account, identity: LinkedIdentity) -> Account:
         created = account.linked(identity)
         operation = binary(new_operation())
-        item = {
-            **_identity_key(*identity.key),
-            "user_id": string(account.user_id),
-            "linked_at": number(to_millis(identity.linked_at)),
-        }
+        item = _identity_item(identity, account.user_id)
         puts = [
             ("Put", self._table.creation(item, operation)),
             ("Put", self._accounts.creation(_account_item(created), operation)),
@@ -263,6 +259,30 @@ class DynamoIdentityStore:
         try:
             await transact(self._client, operation, writes)
         except ConditionFailed:
+            raise _changed() from None
+        return following
+
+    async def rename(
+        self, account: Account, former_external_id: str, identity: LinkedIdentity
+    ) -> Account:
+        following = _following(account.renamed(former_external_id, identity))
+        if following.identities == account.identities:
+            return await self._unchanged(account)
+        operation = binary(new_operation())
+        item, is_mine = _identity_item(identity, account.user_id), _owned_by(account.user_id)
+        former = _identity_key(identity.provider, former_external_id)
+        writes = [
+            ("Put", self._table.creation(item, operation)),
+            ("Delete", self._table.deletion(former, **is_mine)),
+            ("Update", self._accounts.change(operation=operation, **_replacement(following))),
+        ]
+        try:
+            await transact(self._client, operation, writes)
+        except ConditionFailed as failed:
+            in_the_way = failed.item or {}
+            is_new = in_the_way.get("identity") == item["identity"]
+            if is_new and in_the_way["user_id"] != item["user_id"]:
+                raise errors.AlreadyLinked(owner=in_the_way["user_id"]["S"]) from None
             raise _changed() from None
         return following
 
@@ -626,6 +646,14 @@ def _account(item: Item) -> Account:
 
 def _identity_key(provider: str, external_id: str) -> dict[str, Any]:
     return {"identity": string(f"{provider}#{external_id}")}
+
+
+def _identity_item(identity: LinkedIdentity, user_id: str) -> dict[str, Any]:
+    return {
+        **_identity_key(*identity.key),
+        "user_id": string(user_id),
+        "linked_at": number(to_millis(identity.linked_at)),
+    }
 
 
 def _key(key: SessionKey) -> dict[str, Any]:

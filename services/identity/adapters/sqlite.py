@@ -254,6 +254,35 @@ class SqliteIdentityStore:
 
         return await self._database.write(unlink)
 
+    async def rename(
+        self, account: Account, former_external_id: str, identity: LinkedIdentity
+    ) -> Account:
+        changed = account.renamed(former_external_id, identity)
+
+        def rename(connection: sqlite3.Connection) -> Account:
+            if changed == account:
+                return _unchanged(connection, account)
+            found = _find_identity(connection, *identity.key)
+            if found is not None and found.user_id != account.user_id:
+                raise errors.AlreadyLinked(owner=found.user_id)
+            stored = _replace_account(connection, changed)
+            renamed = connection.execute(
+                "UPDATE identities SET external_id = ?, linked_at = ?"
+                " WHERE provider = ? AND external_id = ? AND user_id = ?",
+                (
+                    identity.external_id,
+                    to_millis(identity.linked_at),
+                    identity.provider,
+                    former_external_id,
+                    account.user_id,
+                ),
+            ).rowcount
+            if not renamed:
+                raise errors.VersionConflict("the former identity is not the account's")
+            return stored
+
+        return await self._database.write(rename)
+
     async def move(
         self, identity: LinkedIdentity, source: Account, target: Account
     ) -> tuple[Account, Account]:

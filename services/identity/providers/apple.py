@@ -58,11 +58,15 @@ class AppleSettings:
         clock = connections.clock
         # Of the nonce the client's token has told; this one comes from Apple itself.
         answered = replace(
-            self.tokens, nonce=Nonce.OFF, raw_nonce_audiences=frozenset(), single_use=False
+            self.tokens,
+            nonce=Nonce.OFF,
+            nonce_issued=False,
+            raw_nonce_audiences=frozenset(),
+            single_use=False,
         )
         return ApplePlatform(
-            OidcPlatform(self.tokens, keys, clock),
-            OidcPlatform(answered, keys, clock),
+            OidcPlatform(self.tokens, connections, keys),
+            OidcPlatform(answered, connections, keys),
             AppleClient(self, connections.http(self.tokens.name, self.url), clock),
             AppleNotices(self.tokens, keys, clock),
         )

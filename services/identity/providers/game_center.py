@@ -65,7 +65,7 @@ class GameCenterSettings:
         certificates = Certificates(
             connections.http("game_center", self.url), _path, self.issuers, connections.clock
         )
-        used = Replays(connections.clock)
+        used = connections.used("game_center")
         return GameCenterPlatform(self, certificates, used, connections.clock)
 
 
@@ -105,7 +105,7 @@ class GameCenterPlatform:
             key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
         except InvalidSignature:
             raise _invalid("signature") from None
-        self._used.claim(signed.hex(), until=(timestamp + _PAST) / 1000)
+        await self._used.claim(signed.hex())
         scope = self._settings.team_id if is_of_team else bundle_id
         details = {"player_id": player_id, "bundle_id": bundle_id}
         return ExternalIdentity(self.name, f"{scope}:{player_id}", details)

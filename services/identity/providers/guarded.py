@@ -101,7 +101,7 @@ async def _outcome(name: str, asked: Awaitable[T], budget: float) -> T | Refused
             return await asked
     except Refused as refused:
         return refused
-    except errors.Unavailable as error:  # of a platform's keys
+    except errors.Unavailable as error:  # of a platform's keys, or of ours
         return unavailable("keys", retry_after=error.retry_after)
     except TimeoutError:
         return unavailable("too_slow")

@@ -98,6 +98,7 @@ def read_apple_drop_in(env: Env) -> OidcSettings:
         apple,
         name="apple_drop_in",
         nonce=Nonce.ABSENT,
+        nonce_issued=False,
         raw_nonce_audiences=frozenset(),
         details=(*apple.details, "sub"),
     )
@@ -190,13 +191,18 @@ def is_issuer_name(name: str) -> bool:
 
 def _read(env: Env, prefix: str, known: OidcSettings) -> OidcSettings:
     nonces = tuple(kind.value for kind in Nonce)
+    nonce = Nonce(env.choice(f"{prefix}_NONCE", known.nonce.value, nonces))
+    nonce_issued = env.flag(f"{prefix}_NONCE_ISSUED", default=known.nonce_issued)
+    if nonce_issued and nonce not in (Nonce.RAW, Nonce.SHA256):
+        env.fault(f"{prefix}_NONCE_ISSUED", f"needs {env.prefix}{prefix}_NONCE=raw, or sha256")
     return replace(
         known,
         issuers=env.texts(f"{prefix}_ISSUERS") or known.issuers,
         jwks_url=_jwks_url(env, f"{prefix}_JWKS_URL", known.jwks_url),
         audiences=frozenset(_required(env, f"{prefix}_AUDIENCES")),
         algorithms=_algorithms(env, f"{prefix}_ALGORITHMS"),
-        nonce=Nonce(env.choice(f"{prefix}_NONCE", known.nonce.value, nonces)),
+        nonce=nonce,
+        nonce_issued=nonce_issued,
         max_age=env.duration(
             f"{prefix}_MAX_AGE", known.max_age, minimum=60 * _SECOND, maximum=24 * _HOUR
         ),

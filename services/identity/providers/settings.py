@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from services.identity.idempotency import Idempotency
+from services.identity.nonces import Nonces
 from services.identity.ports import GrantTaker, IdentityProvider, NoticeReader
 from services.identity.providers import oidc_settings
 from services.identity.providers.connections import Connections, open_connections
@@ -14,6 +16,7 @@ from services.identity.providers.game_center import GameCenterSettings
 from services.identity.providers.google_play import GooglePlaySettings
 from services.identity.providers.guarded import Guarded, GuardedGrants, GuardedNotices
 from services.identity.providers.meta_quest import MetaQuestSettings
+from services.identity.providers.secret import ManagedSecret, managed_secrets
 from services.identity.providers.shape import Platform, SendsNotices, TakesGrants
 from services.identity.providers.steam import SteamSettings
 from shared.clock import Clock
@@ -47,6 +50,10 @@ class ProviderSettings:
 
     platforms: Mapping[str, PlatformSettings] = field(default_factory=dict)
 
+    @property
+    def secrets(self) -> list[ManagedSecret]:
+        return [one for settings in self.platforms.values() for one in managed_secrets(settings)]
+
     @classmethod
     def read(cls, env: Env) -> "ProviderSettings":
         """A platform that is on and lacks what it needs is a fault: without an audience, say,
@@ -78,9 +85,11 @@ class Providers:
 
 
 @contextlib.asynccontextmanager
-async def open_providers(settings: ProviderSettings, clock: Clock) -> AsyncIterator[Providers]:
+async def open_providers(
+    settings: ProviderSettings, idempotency: Idempotency, nonces: Nonces, clock: Clock
+) -> AsyncIterator[Providers]:
     """For as long as the block runs."""
-    async with open_connections(clock) as connections:
+    async with open_connections(idempotency, nonces, clock) as connections:
         platforms = [one.open(connections) for one in settings.platforms.values()]
         async with connections.running():
             yield Providers(
