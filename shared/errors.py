@@ -3,6 +3,9 @@
 PlaymeshError
 ├── InvalidRequest              the request itself is wrong
 │   ├── TooLarge
+│   ├── WeakPassword            these three: of a player who has a password at a platform
+│   ├── InvalidCode
+│   ├── ExpiredCode
 │   ├── UnsupportedGrantType    these four: of a request for a service token
 │   ├── InvalidGrant
 │   ├── InvalidScope
@@ -19,11 +22,13 @@ PlaymeshError
 ├── Forbidden                   known, but not allowed
 │   ├── Banned                  by us
 │   ├── ProviderBanned          by the platform
-│   └── NotOwned                the platform sold the game to somebody else
+│   ├── NotOwned                the platform sold the game to somebody else
+│   └── RefusedByPolicy         the platform's operator has a rule against it
 ├── NotFound
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
 │   ├── AlreadyLinked           it is another account's
+│   ├── ActionRequired          the platform asks the player for something else first
 │   ├── VersionConflict         somebody else was faster
 │   └── IdempotencyKeyReused    it belongs to another request
 ├── TooManyRequests             more than is meant for one
@@ -34,6 +39,7 @@ PlaymeshError
 `code` is stable and part of the interface; the detail is for people and may change.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -55,6 +61,21 @@ class InvalidRequest(PlaymeshError):
 class TooLarge(InvalidRequest):
     code = "too_large"
     title = "The request is too large"
+
+
+class WeakPassword(InvalidRequest):
+    code = "weak_password"
+    title = "The platform's rules do not allow this password"
+
+
+class InvalidCode(InvalidRequest):
+    code = "invalid_code"
+    title = "The code is not the one that was sent"
+
+
+class ExpiredCode(InvalidRequest):
+    code = "expired_code"
+    title = "The code has expired: ask for a new one"
 
 
 class UnsupportedGrantType(InvalidRequest):
@@ -154,6 +175,11 @@ class NotOwned(Forbidden):
     title = "The player does not own this game on the platform"
 
 
+class RefusedByPolicy(Forbidden):
+    code = "refused_by_policy"
+    title = "The platform does not allow this to the player"
+
+
 class NotFound(PlaymeshError):
     code = "not_found"
     title = "There is nothing here"
@@ -178,6 +204,29 @@ class AlreadyLinked(Conflict):
     def __init__(self, detail: str | None = None, *, owner: str | None = None) -> None:
         super().__init__(detail)
         self.owner = owner
+
+
+class ActionRequired(Conflict):
+    """`challenge` is what is asked for, `parameters` are what the player may see of it.
+
+    `token` is what the answer comes back with; None where the answer goes elsewhere.
+    """
+
+    code = "action_required"
+    title = "The platform asks the player for something else first"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        challenge: str = "unsupported",
+        parameters: Mapping[str, str] | None = None,
+        token: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.challenge = challenge
+        self.parameters: Mapping[str, str] = parameters or {}
+        self.token = token
 
 
 class VersionConflict(Conflict):

@@ -1,7 +1,7 @@
 """identity's composition root."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -12,6 +12,8 @@ from services.identity import (
     account_handlers,
     account_wire,
     admin_handlers,
+    cognito_handlers,
+    cognito_wire,
     handlers,
     oauth_handlers,
 )
@@ -37,6 +39,7 @@ from services.identity.appkeys import (
     LIMITS,
     LINKS,
     LOGINS,
+    POOL_PLAYERS,
     REVOCATIONS,
     SERVICE_CLIENTS,
     SESSIONS,
@@ -55,17 +58,18 @@ from services.identity.ports import (
     AccountStore,
     IdempotencyStore,
     IdentityBanStore,
-    IdentityProvider,
     IdentityStore,
     PlayerDataHolder,
     SessionStore,
 )
-from services.identity.providers.settings import open_providers
+from services.identity.providers.settings import Providers, open_providers
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.revocations import Revocations
+from services.identity.sealing import Seals
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
+from services.identity.user_pool import PoolPlayers
 from services.identity.well_known import WellKnown
 from shared import errors
 from shared.auth.claims import service_audience
@@ -173,7 +177,11 @@ async def open_app(
         ttl=settings.trust.access_token_ttl,
         clock=clock,
     )
-    async with new_session() as http, open_providers(settings.providers, clock) as providers:
+    seals = Seals(stores.refresh_key, clock)
+    async with (
+        new_session() as http,
+        open_providers(settings.providers, clock, seals) as providers,
+    ):
         player_data = HttpPlayerData(
             http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
         )
@@ -186,7 +194,7 @@ def _create_app(
     signer: Signer,
     access_tokens: AccessTokens,
     holders: Collection[PlayerDataHolder],
-    providers: Mapping[str, IdentityProvider],
+    providers: Providers,
     clock: Clock,
 ) -> web.Application:
     accounts = Accounts(stores.accounts, clock)
@@ -204,6 +212,7 @@ def _create_app(
     app = new_app(
         largest_body=_LARGEST_BODY,
         describe={
+            errors.ActionRequired: cognito_wire.describe_action_required,
             errors.Banned: account_wire.describe_banned,
             errors.SessionEnded: account_wire.describe_session_ended,
         },
@@ -217,7 +226,13 @@ def _create_app(
     app[EXPORTS] = Exports(accounts, stores.sessions, holders)
     limits = LoginLimits(logins=settings.limits.logins, guests=settings.limits.guests, clock=clock)
     app[LIMITS] = limits
-    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens, limits, links, providers)
+    app[LOGINS] = Logins(
+        accounts, idempotency, sessions, access_tokens, limits, links, providers.by_name
+    )
+    if providers.user_pool is not None:
+        pool = providers.user_pool
+        app[POOL_PLAYERS] = PoolPlayers(pool, stores.identities, sessions, limits)
+        app.add_routes(cognito_handlers.routes)
     app[REVOCATIONS] = revocations
     app[SESSIONS] = sessions
     app[TRUSTED_PROXY_HOPS] = settings.limits.trusted_proxy_hops

@@ -95,7 +95,7 @@ class Logins:
         """
         self._limits.attempt(address)
         self._access_tokens.require_key()
-        identity = await self._confirmed(provider, credential)
+        identity = await self._confirmed(provider, credential, address)
         key = identity.provider, identity.external_id
         conflict = False
         try:
@@ -113,14 +113,18 @@ class Logins:
     ) -> Account:
         """One more way in for a player. Raises as `platform` and `Links.link` do."""
         self._limits.attempt(address)
-        identity = await self._confirmed(provider, credential)
+        identity = await self._confirmed(provider, credential, address)
         return await self._links.link(user_id, identity.provider, identity.external_id)
 
-    async def _confirmed(self, provider: str, credential: Mapping[str, str]) -> ExternalIdentity:
+    async def _confirmed(
+        self, provider: str, credential: Mapping[str, str], address: str
+    ) -> ExternalIdentity:
         asked = self._providers.get(provider)
         if asked is None:
             known = ", ".join(["guest", *sorted(self._providers)])
             raise errors.InvalidRequest(f"`provider` must be one of {known}")
+        if "password" in credential:
+            self._limits.password(credential.get("username", ""), address)
         return await asked.verify(credential)
 
     async def _guest_of(self, request: KeyedRequest) -> NewGuest:

@@ -31,7 +31,7 @@ from tests.support.fakes.oidc import (
     OidcFake,
 )
 from tests.support.issuer import ec_key
-from tests.support.platforms import read
+from tests.support.platforms import read, seals
 from tests.support.tokens import encode, seal
 
 HOUR = 3600
@@ -825,17 +825,22 @@ async def test_providers_are_found_by_name_and_closed_again(
     google: dict[str, str],
     fake: OidcFake,
 ) -> None:
-    async with open_providers(read(**any_issuer, **google), clock) as providers:
-        assert sorted(providers) == ["google", "oidc_acme"]
-        await login(providers["oidc_acme"], fake.id_token())
+    settings = read(**any_issuer, **google)
+    async with open_providers(settings, clock, seals(clock)) as opened:
+        assert sorted(opened.by_name) == ["google", "oidc_acme"]
+        assert opened.user_pool is None
+        await login(opened.by_name["oidc_acme"], fake.id_token())
 
 
 async def test_a_start_does_not_wait_for_an_issuer_that_hangs(
     clock: ManualClock, any_issuer: dict[str, str], fake: OidcFake
 ) -> None:
     fake.gate = asyncio.Event()
-    async with asyncio.timeout(2), open_providers(read(**any_issuer), clock) as providers:
-        assert list(providers) == ["oidc_acme"]
+    async with (
+        asyncio.timeout(2),
+        open_providers(read(**any_issuer), clock, seals(clock)) as opened,
+    ):
+        assert list(opened.by_name) == ["oidc_acme"]
 
 
 # Settings

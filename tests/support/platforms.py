@@ -10,6 +10,7 @@ from services.identity.ports import IdentityProvider
 from services.identity.providers.connections import Connections
 from services.identity.providers.guarded import Guarded
 from services.identity.providers.settings import ProviderSettings
+from services.identity.sealing import Seals
 from shared.env import Env
 from shared.http.client import new_session
 from tests.support.clock import ManualClock
@@ -23,6 +24,10 @@ def read(**variables: str) -> ProviderSettings:
     return settings
 
 
+def seals(clock: ManualClock) -> Seals:
+    return Seals(lambda: b"k" * 32, clock)
+
+
 @contextlib.asynccontextmanager
 async def connected(clock: ManualClock, pauses: list[float]) -> AsyncIterator[Connections]:
     """Between two calls it waits for no `pauses`, but keeps them."""
@@ -31,7 +36,7 @@ async def connected(clock: ManualClock, pauses: list[float]) -> AsyncIterator[Co
         pauses.append(seconds)
 
     async with new_session(aiohttp.ClientTimeout(total=0.5)) as session:
-        connections = Connections(session, clock, pause=pause)
+        connections = Connections(session, clock, seals(clock), pause=pause)
         try:
             yield connections
         finally:

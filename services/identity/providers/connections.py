@@ -9,6 +9,7 @@ import aiohttp
 
 from services.identity.providers.breaker import CircuitBreaker
 from services.identity.providers.http import CALLS, TIMEOUT, Pause, ProviderHttp
+from services.identity.sealing import Seals
 from shared import errors
 from shared.auth.jwk_set import LARGEST_DOCUMENT, THEIRS
 from shared.auth.jwks_client import JwksClient
@@ -26,9 +27,15 @@ _LONGEST_DELAY = 60.0
 
 class Connections:
     def __init__(
-        self, session: aiohttp.ClientSession, clock: Clock, *, pause: Pause = asyncio.sleep
+        self,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        seals: Seals,
+        *,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self.clock = clock
+        self.seals = seals
         self._session = session
         self._pause = pause
         self._keys: list[JwksClient] = []
@@ -80,6 +87,6 @@ class Connections:
 
 
 @contextlib.asynccontextmanager
-async def open_connections(clock: Clock) -> AsyncIterator[Connections]:
+async def open_connections(clock: Clock, seals: Seals) -> AsyncIterator[Connections]:
     async with new_session(TIMEOUT) as session:
-        yield Connections(session, clock)
+        yield Connections(session, clock, seals)

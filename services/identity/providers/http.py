@@ -37,6 +37,7 @@ class Answer:
 
     status: int
     json: JsonValue = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 class _Transient(Refused):
@@ -122,10 +123,44 @@ class ProviderHttp:
         Raises Refused as `get` does, and of these Unanswered where it may be used up by now.
         """
         try:
-            return await self._call(hdrs.METH_POST, path, form=form)
+            return await self._call(hdrs.METH_POST, path, data=form)
         except _Unsent:
             await self._pause(_PAUSE * jitter(_JITTER))
-        return await self._call(hdrs.METH_POST, path, form=form)
+        return await self._call(hdrs.METH_POST, path, data=form)
+
+    async def post_json(
+        self,
+        path: str,
+        body: JsonValue,
+        *,
+        headers: Mapping[str, str],
+        again: Callable[[Answer], bool] = lambda _answer: False,
+        repeatable: bool = False,
+        patient: bool = False,
+    ) -> Answer:
+        """Sent again where no connection was made, and where an answer is one that `again` says may
+        be another a moment later; one that is `repeatable` also where no good answer has come.
+
+        Its media type is among `headers`. `patient` gives it twice the time. Raises as `post_form`.
+        """
+        sent = strict_json.dumps(body).encode()
+
+        async def call() -> Answer:
+            return await self._call(
+                hdrs.METH_POST, path, headers=headers, data=sent, patient=patient
+            )
+
+        pause = 0
+        try:
+            answer = await call()
+            if not again(answer):
+                return answer
+        except _Transient as trouble:
+            pause = trouble.wait
+            if pause > _LONGEST_PAUSE or not (repeatable or isinstance(trouble, _Unsent)):
+                raise
+        await self._pause(pause or _PAUSE * jitter(_JITTER))
+        return await call()
 
     async def _call(
         self,
@@ -134,11 +169,12 @@ class ProviderHttp:
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | bytes | None = None,
+        patient: bool = False,
         down: Callable[[Answer], bool] = lambda _answer: False,
     ) -> Answer:
         async def call() -> Answer:
-            outcome = await self._exchange(method, path, params, headers, form)
+            outcome = await self._exchange(method, path, params, headers, data, patient=patient)
             if isinstance(outcome, Answer) and down(outcome):
                 outcome = unavailable("down")
             label = "answered" if isinstance(outcome, Answer) else outcome.reason
@@ -155,16 +191,22 @@ class ProviderHttp:
         path: str,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
-        form: Mapping[str, str] | None,
+        data: Mapping[str, str] | bytes | None,
+        *,
+        patient: bool,
     ) -> Answer | Refused:
         """Answers a refusal, since one that is raised here would have aiohttp's as its context."""
+        timeout = self._session.timeout
+        if patient and timeout.total is not None:
+            timeout = aiohttp.ClientTimeout(total=2 * timeout.total, connect=timeout.connect)
         try:
             async with self._session.request(
                 method,
                 self._base_url + path,
                 params=params,
                 headers=headers,
-                data=form,
+                data=data,
+                timeout=timeout,
                 allow_redirects=False,
             ) as response:
                 if trouble := _trouble(response):
@@ -176,7 +218,7 @@ class ProviderHttp:
                         return unavailable("too_large")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _lost(error)
-        return _parse(response.status, bytes(body))
+        return _parse(response, bytes(body))
 
 
 def _lost(error: Exception) -> _Transient:
@@ -194,12 +236,14 @@ def _lost(error: Exception) -> _Transient:
             return Unanswered("connection", asked_twice=True)
 
 
-def _parse(status: int, body: bytes) -> Answer | Refused:
+def _parse(response: aiohttp.ClientResponse, body: bytes) -> Answer | Refused:
     """Whatever its Content-Type says."""
     try:
-        return Answer(status, strict_json.loads(body))
+        return Answer(response.status, strict_json.loads(body), response.headers)
     except ValueError:
-        return unavailable("no_json") if status == HTTPStatus.OK else Answer(status, None)
+        if response.status == HTTPStatus.OK:
+            return unavailable("no_json")
+        return Answer(response.status, None, response.headers)
 
 
 def _trouble(response: aiohttp.ClientResponse) -> Refused | None:

@@ -49,7 +49,8 @@ class OidcSettings:
     for. `authorized_parties` (`azp`) empty: it is looked at only where there are many audiences.
     `nonce_unless_unsupported`: a token without a nonce may say that its device has none.
     `raw_nonce_audiences`: whose clients do not hash it, whatever `nonce` says. `needed_claims` must
-    be there, whatever they say.
+    be there, whatever they say. `token_part` is the part of the credential, and `audience_claim`
+    says whom the token is for: where it is another one than `aud`, that must not be there.
     """
 
     name: str
@@ -69,6 +70,8 @@ class OidcSettings:
     needed_claims: tuple[str, ...] = ()
     authorized_parties: frozenset[str] = frozenset()
     single_use: bool = True
+    token_part: str = "id_token"  # noqa: S105 - the part's name
+    audience_claim: str = "aud"
     details: tuple[str, ...] = ()
     """Claims that are handed on."""
 
@@ -93,7 +96,7 @@ class OidcPlatform:
         return self._settings.name
 
     async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
-        token = part(credential, "id_token")
+        token = part(credential, self._settings.token_part)
         claims = await self._claims(token)
         audience = self._audience(claims)
         self._check_required(claims)
@@ -122,7 +125,10 @@ class OidcPlatform:
         ours, parties = self._settings.audiences, self._settings.authorized_parties
         if claims.get("iss") not in self._settings.issuers:
             raise Refused(errors.WrongAudience(), "iss")
-        audiences = _audiences(claims)
+        claim = self._settings.audience_claim
+        audiences = _audiences(claims, claim)
+        if claim != "aud" and "aud" in claims:
+            raise Refused(errors.WrongAudience(), "aud")
         # One that somebody else may take as well could have come from there.
         if not audiences or not ours.issuperset(audiences):
             raise Refused(errors.WrongAudience(), "aud")
@@ -207,8 +213,8 @@ def _object(payload: bytes) -> Claims:
     return value
 
 
-def _audiences(claims: Claims) -> list[str]:
-    value = claims.get("aud")
+def _audiences(claims: Claims, name: str) -> list[str]:
+    value = claims.get(name)
     values = value if isinstance(value, list) else [value]
     texts = [one for one in values if isinstance(one, str)]
     return texts if len(texts) == len(values) else []

@@ -5,14 +5,17 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.identity.ports import IdentityProvider
+from services.identity.ports import IdentityProvider, UserPool
 from services.identity.providers import oidc_settings
+from services.identity.providers.cognito import CognitoPlatform, CognitoSettings
 from services.identity.providers.connections import Connections, open_connections
 from services.identity.providers.facebook import FacebookSettings
 from services.identity.providers.google_play import GooglePlaySettings
 from services.identity.providers.guarded import Guarded
+from services.identity.providers.guarded_pool import GuardedPool
 from services.identity.providers.shape import Platform
 from services.identity.providers.steam import SteamSettings
+from services.identity.sealing import Seals
 from shared.clock import Clock
 from shared.env import Env
 
@@ -24,6 +27,7 @@ class PlatformSettings(Protocol):
 PLATFORMS: Mapping[str, Callable[[Env], PlatformSettings]] = {
     "apple": oidc_settings.read_apple,
     "apple_drop_in": oidc_settings.read_apple_drop_in,
+    "cognito": CognitoSettings.read,
     "eos": oidc_settings.read_eos,
     "epic": oidc_settings.read_epic,
     "facebook": FacebookSettings.read,
@@ -60,12 +64,24 @@ class ProviderSettings:
         return cls({name: read(env) for name, read in readers.items()})
 
 
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """`by_name` are the ways in; `user_pool` is there where one of them has players of its own."""
+
+    by_name: Mapping[str, IdentityProvider]
+    user_pool: UserPool | None
+
+
 @contextlib.asynccontextmanager
 async def open_providers(
-    settings: ProviderSettings, clock: Clock
-) -> AsyncIterator[Mapping[str, IdentityProvider]]:
-    """By name, for as long as the block runs."""
-    async with open_connections(clock) as connections:
+    settings: ProviderSettings, clock: Clock, seals: Seals
+) -> AsyncIterator[Providers]:
+    """For as long as the block runs."""
+    async with open_connections(clock, seals) as connections:
         platforms = [one.open(connections) for one in settings.platforms.values()]
+        pools = [GuardedPool(one, clock) for one in platforms if isinstance(one, CognitoPlatform)]
         async with connections.running():
-            yield {platform.name: Guarded(platform, clock) for platform in platforms}
+            yield Providers(
+                {platform.name: Guarded(platform, clock) for platform in platforms},
+                pools[0] if pools else None,
+            )
