@@ -8,7 +8,7 @@ from services.identity.wire import render_drop_in_platform
 from shared import errors
 from shared.http.bodies import Fields
 
-_LONGEST_USERNAME, _LONGEST_PASSWORD, _LONGEST_CODE, _LONGEST_EMAIL = 128, 256, 2048, 254
+_LONGEST_USERNAME, _LONGEST_PASSWORD, _LONGEST_CODE, _LONGEST_EMAIL = 128, 256, 1024, 254
 _LONGEST_TOKEN = 8192
 _YES = "True"
 """As the reference's clients say it: text, and no other."""

@@ -12,7 +12,8 @@ from joserfc.jwk import RSAKey
 from services.identity.ports import IdentityProvider
 from tests.conformance.identity_providers import IdentityProviderContract, SingleUseContract
 from tests.support.clock import ManualClock
-from tests.support.fakes import facebook, google_play
+from tests.support.fakes import cognito, facebook, google_play
+from tests.support.fakes.cognito import CognitoFake
 from tests.support.fakes.facebook import FacebookFake
 from tests.support.fakes.google_play import GooglePlayFake
 from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, ISSUER, RAW_NONCE, SUBJECT, OidcFake
@@ -145,6 +146,56 @@ class TestFacebook(IdentityProviderContract):
                 FACEBOOK_APP_SECRET=KEY,
             )
             yield FacebookStage(fake, provider)
+
+
+@dataclass
+class CognitoStage:
+    """`part` is that of the credential, `kind` that of its token."""
+
+    fake: CognitoFake
+    provider: IdentityProvider
+    part: str
+    kind: str
+    forget_keys: Callable[[], None]
+    external_id: tuple[str, str] = ("cognito", f"{cognito.POOL}:{cognito.SUBJECT}")
+
+    def good(self) -> Mapping[str, str]:
+        return {self.part: self.fake.token(self.kind)}
+
+    def forged(self) -> Mapping[str, str]:
+        head, _, rest = self.fake.token(self.kind).partition(".")
+        return {self.part: f"{head}.{rest[:20]}A{rest[20:]}"}
+
+    def elsewhere(self) -> Mapping[str, str]:
+        name = "client_id" if self.kind == "access" else "aud"
+        other: dict[str, Any] = {name: cognito.OTHER_CLIENT}
+        return {self.part: self.fake.token(self.kind, **other)}
+
+    def break_down(self) -> None:
+        self.forget_keys()
+        self.fake.keys_status = 503
+
+    def talk_nonsense(self) -> None:
+        self.fake.document = b"<html>maintenance</html>"
+
+
+class TestCognito(SingleUseContract):
+    @pytest.fixture(params=[("access_token", "access"), ("id_token", "id")], ids=["access", "id"])
+    async def stage(
+        self, clock: ManualClock, request: pytest.FixtureRequest
+    ) -> AsyncIterator[CognitoStage]:
+        fake = CognitoFake(clock)
+        async with fake.serving() as url, connected(clock, []) as connections:
+            provider = opened(
+                connections,
+                PROVIDERS="cognito",
+                COGNITO_URL=url,
+                COGNITO_JWKS_URL=f"{url}/keys",
+                COGNITO_USER_POOL_ID=cognito.POOL,
+                COGNITO_CLIENT_IDS=cognito.CLIENT,
+            )
+            part, kind = request.param
+            yield CognitoStage(fake, provider, part, kind, lambda: clock.advance(86_400))
 
 
 @dataclass
