@@ -204,8 +204,9 @@ class CognitoFake:
                 return web.Response(text="[]", content_type="application/x-amz-json-1.1")
             case "no type":
                 return _json({"message": "something"}, status=400)
-            case "http503" | "http429" as known:
-                return web.Response(status=int(known.removeprefix("http")))
+            case "http503" | "http429" | "http429late" as known:
+                late = {"Retry-After": "30"} if known.endswith("late") else {}
+                return web.Response(status=int(known[4:7]), headers=late)
             case "redirect":
                 return web.Response(status=302, headers={"Location": "https://elsewhere.test/"})
         return web.Response(status=500)
