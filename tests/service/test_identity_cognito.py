@@ -462,6 +462,28 @@ class TestDropIn:
         assert (answer.status, answer.code) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("sign-up", {"password": PASSWORD}),
+        ("confirm", {"code": "000000"}),
+        ("resend", {}),
+        ("forgot-password", {}),
+        ("reset-password", {"code": "000000", "new_password": PASSWORD}),
+        ("sign-out", {"access_token": "x"}),
+    ],
+)
+async def test_every_request_counts_as_a_login_of_its_address(
+    tmp_path: Path, clock: ManualClock, fake: CognitoFake, path: str, more: dict[str, str]
+) -> None:
+    async with running(tmp_path, clock, fake, PLAYMESH_LOGINS_PER_SECOND="1") as identity:
+        statuses = []
+        for n in range(11):
+            answer = await post(identity, f"/v1/cognito/{path}", username=f"player-{n}", **more)
+            statuses.append(answer.status)
+    assert statuses.index(429) == 10
+
+
 async def test_defect_22_where_the_store_fails_no_second_account_is_made(
     identity: RunningIdentity, tmp_path: Path
 ) -> None:

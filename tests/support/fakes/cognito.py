@@ -113,6 +113,7 @@ class CognitoFake:
     """`refuse` and `scenario` are for every call, `once` for the next one alone."""
 
     def __init__(self, clock: Clock, *, secret: str | None = None) -> None:
+        keys()  # now: to find them takes longer than a client waits
         self.clock = clock
         self.secret = secret
         self.users = {PLAYER: User(PASSWORD, SUBJECT)}
