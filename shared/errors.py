@@ -4,6 +4,9 @@ PlaymeshError
 ├── InvalidRequest              the request itself is wrong
 │   ├── TooLarge
 │   ├── InvalidConflictToken
+│   ├── WeakPassword            these three: of a player who has a password at a platform
+│   ├── InvalidCode
+│   ├── ExpiredCode
 │   ├── UnsupportedGrantType    these four: of a request for a service token
 │   ├── InvalidGrant
 │   ├── InvalidScope
@@ -20,12 +23,14 @@ PlaymeshError
 ├── Forbidden                   known, but not allowed
 │   ├── Banned                  by us
 │   ├── ProviderBanned          by the platform
-│   └── NotOwned                the platform sold the game to somebody else
+│   ├── NotOwned                the platform sold the game to somebody else
+│   └── RefusedByPolicy         the platform's operator has a rule against it
 ├── NotFound
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
 │   ├── AlreadyLinked           it is another account's
 │   ├── AlreadyDecided          the other way
+│   ├── ActionRequired          the platform asks the player for something else first
 │   ├── VersionConflict         somebody else was faster
 │   └── IdempotencyKeyReused    it belongs to another request
 ├── TooManyRequests             more than is meant for one
@@ -36,6 +41,7 @@ PlaymeshError
 `code` is stable and part of the interface; the detail is for people and may change.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -62,6 +68,21 @@ class TooLarge(InvalidRequest):
 class InvalidConflictToken(InvalidRequest):
     code = "invalid_conflict_token"
     title = "The conflict token is not valid, or not any more: link again"
+
+
+class WeakPassword(InvalidRequest):
+    code = "weak_password"
+    title = "The platform's rules do not allow this password"
+
+
+class InvalidCode(InvalidRequest):
+    code = "invalid_code"
+    title = "The code is not the one that was sent"
+
+
+class ExpiredCode(InvalidRequest):
+    code = "expired_code"
+    title = "The code has expired: ask for a new one"
 
 
 class UnsupportedGrantType(InvalidRequest):
@@ -161,6 +182,11 @@ class NotOwned(Forbidden):
     title = "The player does not own this game on the platform"
 
 
+class RefusedByPolicy(Forbidden):
+    code = "refused_by_policy"
+    title = "The platform does not allow this to the player"
+
+
 class NotFound(PlaymeshError):
     code = "not_found"
     title = "There is nothing here"
@@ -200,6 +226,29 @@ class AlreadyLinked(Conflict):
 class AlreadyDecided(Conflict):
     code = "already_decided"
     title = "This conflict has been decided the other way"
+
+
+class ActionRequired(Conflict):
+    """`challenge` is what is asked for, `parameters` are what the player may see of it.
+
+    `token` is what the answer comes back with; None where the answer goes elsewhere.
+    """
+
+    code = "action_required"
+    title = "The platform asks the player for something else first"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        challenge: str = "unsupported",
+        parameters: Mapping[str, str] | None = None,
+        token: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.challenge = challenge
+        self.parameters: Mapping[str, str] = parameters or {}
+        self.token = token
 
 
 class VersionConflict(Conflict):

@@ -12,6 +12,8 @@ from services.identity import (
     account_handlers,
     account_wire,
     admin_handlers,
+    cognito_handlers,
+    cognito_wire,
     handlers,
     oauth_handlers,
     provider_handlers,
@@ -44,6 +46,7 @@ from services.identity.appkeys import (
     NONCES,
     NOTICES,
     PLATFORM_EVENTS,
+    POOL_PLAYERS,
     PUBLIC_URL,
     RECOVERIES,
     REVOCATIONS,
@@ -84,6 +87,7 @@ from services.identity.sealing import Seals
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
+from services.identity.user_pool import PoolPlayers
 from services.identity.well_known import WellKnown
 from shared import errors
 from shared.auth.claims import service_audience
@@ -216,9 +220,10 @@ async def open_app(
     )
     idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
     nonces = Nonces(stores.refresh_key, clock)
+    seals = Seals(stores.refresh_key, clock)
     async with (
         new_session() as http,
-        open_providers(settings.providers, idempotency, nonces, clock) as providers,
+        open_providers(settings.providers, idempotency, nonces, seals, clock) as providers,
     ):
         player_data = HttpPlayerData(
             http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
@@ -263,6 +268,7 @@ def _create_app(
     app = new_app(
         largest_body=_LARGEST_BODY,
         describe={
+            errors.ActionRequired: cognito_wire.describe_action_required,
             errors.AlreadyLinked: account_wire.describe_already_linked,
             errors.Banned: account_wire.describe_banned,
             errors.SessionEnded: account_wire.describe_session_ended,
@@ -306,6 +312,10 @@ def _create_app(
     app[PLATFORM_EVENTS] = PlatformEvents(links, sessions, app[ERASURES], grants, clock)
     app[DELETIONS] = Deletions(accounts, seals)
     app[PUBLIC_URL] = settings.public_url
+    if providers.user_pool is not None:
+        pool = providers.user_pool
+        app[POOL_PLAYERS] = PoolPlayers(pool, stores.identities, sessions, limits)
+        app.add_routes(cognito_handlers.routes)
     app[REVOCATIONS] = revocations
     app[SESSIONS] = sessions
     app[TRUSTED_PROXY_HOPS] = settings.limits.trusted_proxy_hops

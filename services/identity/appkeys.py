@@ -19,6 +19,7 @@ from services.identity.recoveries import Recoveries
 from services.identity.revocations import Revocations
 from services.identity.service_clients import ServiceClients
 from services.identity.sessions import Sessions
+from services.identity.user_pool import PoolPlayers
 from services.identity.well_known import WellKnown
 from shared.auth.verifier import TokenVerifier
 
@@ -34,6 +35,7 @@ LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS", Logins)
 NONCES: web.AppKey[Nonces] = web.AppKey("NONCES", Nonces)
 NOTICES: web.AppKey[Mapping[str, NoticeReader]] = web.AppKey("NOTICES")
 PLATFORM_EVENTS: web.AppKey[PlatformEvents] = web.AppKey("PLATFORM_EVENTS", PlatformEvents)
+POOL_PLAYERS: web.AppKey[PoolPlayers] = web.AppKey("POOL_PLAYERS", PoolPlayers)
 PUBLIC_URL: web.AppKey[str] = web.AppKey("PUBLIC_URL", str)
 RECOVERIES: web.AppKey[Recoveries] = web.AppKey("RECOVERIES", Recoveries)
 REVOCATIONS: web.AppKey[Revocations] = web.AppKey("REVOCATIONS", Revocations)

@@ -101,7 +101,7 @@ class Logins:
         """
         self._limits.attempt(address)
         self._access_tokens.require_key()
-        identity = await self._confirmed(provider, credential)
+        identity = await self._confirmed(provider, credential, address)
         key, former = (identity.provider, identity.external_id), identity.former
         conflict = False
         try:
@@ -122,7 +122,7 @@ class Logins:
     ) -> Account:
         """One more way in for a player. Raises as `platform` and `Conflicts.link` do."""
         self._limits.attempt(address)
-        identity = await self._confirmed(provider, credential)
+        identity = await self._confirmed(provider, credential, address)
         try:
             account = await self._conflicts.link(user_id, identity)
         except errors.AlreadyLinked:
@@ -131,11 +131,15 @@ class Logins:
         await self._grants.keep(identity)
         return account
 
-    async def _confirmed(self, provider: str, credential: Mapping[str, str]) -> ExternalIdentity:
+    async def _confirmed(
+        self, provider: str, credential: Mapping[str, str], address: str
+    ) -> ExternalIdentity:
         asked = self._providers.get(provider)
         if asked is None:
             known = ", ".join(["guest", *sorted(self._providers)])
             raise errors.InvalidRequest(f"`provider` must be one of {known}")
+        if "password" in credential:
+            self._limits.password(credential.get("username", ""), address)
         return await asked.verify(credential)
 
     async def _guest_of(self, request: KeyedRequest) -> NewGuest:

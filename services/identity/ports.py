@@ -284,6 +284,43 @@ class PlayerDataSummaries(Protocol):
         ...
 
 
+class UserPool(Protocol):
+    """Where players of the game have a name and a password, which are kept there alone.
+
+    Every method raises InvalidRequest, TooManyRequests, RefusedByPolicy, ActionRequired,
+    ProviderUnavailable and ProviderMisconfigured. Nothing tells a stranger which names there are:
+    no refusal, and no success where a mail is asked for.
+    """
+
+    async def sign_up(self, username: str, password: str, email: str | None) -> bool:
+        """Whether the player is confirmed already. False as well where the name is taken, unless
+        the settings say that AlreadyExists is raised. Raises WeakPassword.
+        """
+        ...
+
+    async def confirm_sign_up(self, username: str, code: str) -> None:
+        """Raises InvalidCode, ExpiredCode, Conflict where the address is another player's."""
+        ...
+
+    async def resend_code(self, username: str) -> None: ...
+
+    async def forgot_password(self, username: str) -> None:
+        """A code is sent, if there is somebody to send it to."""
+        ...
+
+    async def reset_password(self, username: str, code: str, password: str) -> None:
+        """Raises InvalidCode, ExpiredCode, WeakPassword."""
+        ...
+
+    async def whose(self, access_token: str) -> ExternalIdentity:
+        """Of a token of the pool's, which stays as good as it is. Raises as `IdentityProvider`."""
+        ...
+
+    async def sign_out(self, access_token: str) -> None:
+        """Nothing that the pool has issued to the player is renewed any more; twice is as once."""
+        ...
+
+
 class IdentityProvider(Protocol):
     """A platform that says who somebody is, asked in the way that clients call `name`."""
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from services.identity import (
     account_handlers,
     admin_handlers,
+    cognito_handlers,
     handlers,
     oauth_handlers,
     provider_handlers,
@@ -22,12 +23,14 @@ from shared.ids import new_id, new_key, new_secret
 from tests.support import apps
 from tests.support.calls import call
 from tests.support.clock import ManualClock
+from tests.support.fakes.cognito import POOL_ALONE
 from tests.support.issuer import Issuer
 from tests.support.people import new_person
 
 IDENTITY_ALONE = {
     "PLAYMESH_SIGNING_ALG": "ES256",
     "PLAYMESH_PLAYER_DATA_URL": "http://127.0.0.1:1",  # nobody is there
+    **POOL_ALONE,
 }
 FILLED = {
     "player": "me",
@@ -103,6 +106,19 @@ IDENTITY = {
             "/refresh-access-token",
         )
     },
+    **{
+        f"POST /v1/cognito/{name}": PUBLIC
+        for name in (
+            "confirm",
+            "forgot-password",
+            "resend",
+            "reset-password",
+            "sign-out",
+            "sign-up",
+        )
+    },
+    "POST /login-with-cognito": PUBLIC,
+    "POST //login-with-cognito": PUBLIC,
     "GET /v1/sessions": PLAYER,
     "DELETE /v1/sessions": PLAYER,
     "DELETE /v1/sessions/current": PLAYER,
@@ -127,6 +143,7 @@ IDENTITY_ROUTES = [
     *handlers.routes,
     *account_handlers.routes,
     *admin_handlers.routes,
+    *cognito_handlers.routes,
     *oauth_handlers.routes,
     *provider_handlers.routes,
 ]

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from services.identity import account_handlers, admin_handlers, handlers, provider_handlers
+from services.identity import (
+    account_handlers,
+    admin_handlers,
+    cognito_handlers,
+    handlers,
+    provider_handlers,
+)
 from services.keyrotator.handlers import routes as keyrotator_routes
 from services.player_data.handlers import routes as player_data_routes
 from tests.support import apps
@@ -26,6 +32,7 @@ IDENTITY = [
     *account_handlers.routes,
     *admin_handlers.routes,
     *provider_handlers.routes,
+    *cognito_handlers.routes,
 ]
 BODY = {"reason": "envy", "value": 1}
 

@@ -1,6 +1,7 @@
 """The contract of identity providers, for each platform against its fake."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,15 @@ from joserfc.jwk import RSAKey
 from services.identity.ports import IdentityProvider
 from tests.conformance.identity_providers import IdentityProviderContract, SingleUseContract
 from tests.support.clock import ManualClock
-from tests.support.fakes import discord, facebook, game_center, google_play, meta_quest
+from tests.support.fakes import (
+    cognito,
+    discord,
+    facebook,
+    game_center,
+    google_play,
+    meta_quest,
+)
+from tests.support.fakes.cognito import CognitoFake
 from tests.support.fakes.discord import DiscordFake
 from tests.support.fakes.facebook import FacebookFake
 from tests.support.fakes.game_center import GameCenterFake
@@ -174,6 +183,7 @@ class TestFacebook(IdentityProviderContract):
 class DiscordStage:
     fake: DiscordFake
     provider: IdentityProvider
+    beside: IdentityProvider
     external_id: tuple[str, str] = ("discord", discord.PLAYER)
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -198,22 +208,28 @@ class TestDiscord(SingleUseContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[DiscordStage]:
         fake = DiscordFake(KEY)
-        async with fake.serving() as url, connected(clock, []) as connections:
-            provider = opened(
-                connections,
+        async with (
+            fake.serving() as url,
+            remembering() as store,
+            connected(clock, [], store) as connections,
+            connected(clock, [], store) as others,
+        ):
+            open_in = functools.partial(
+                opened,
                 PROVIDERS="discord",
                 DISCORD_URL=url,
                 DISCORD_CLIENT_ID=discord.CLIENT_ID,
                 DISCORD_CLIENT_SECRET=KEY,
                 DISCORD_REDIRECT_URI=discord.REDIRECT_URI,
             )
-            yield DiscordStage(fake, provider)
+            yield DiscordStage(fake, open_in(connections), open_in(others))
 
 
 @dataclass
 class GameCenterStage:
     fake: GameCenterFake
     provider: IdentityProvider
+    beside: IdentityProvider
     clock: ManualClock
     external_id: tuple[str, str] = ("game_center", f"{game_center.TEAM}:{game_center.PLAYER}")
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -244,16 +260,21 @@ class TestGameCenter(SingleUseContract):
         fake = GameCenterFake(clock)
         issuers = tmp_path / "issuers.pem"
         issuers.write_bytes(game_center.ca_pem())
-        async with fake.serving() as url, connected(clock, []) as connections:
-            provider = opened(
-                connections,
+        async with (
+            fake.serving() as url,
+            remembering() as store,
+            connected(clock, [], store) as connections,
+            connected(clock, [], store) as others,
+        ):
+            open_in = functools.partial(
+                opened,
                 PROVIDERS="game_center",
                 GAME_CENTER_URL=url,
                 GAME_CENTER_TEAM_ID=game_center.TEAM,
                 GAME_CENTER_BUNDLE_IDS=game_center.BUNDLE,
                 GAME_CENTER_CA_FILE=str(issuers),
             )
-            yield GameCenterStage(fake, provider, clock)
+            yield GameCenterStage(fake, open_in(connections), open_in(others), clock)
 
 
 @dataclass
@@ -299,6 +320,69 @@ class TestMetaQuest(IdentityProviderContract):
                 META_QUEST_APP_SECRET=KEY,
             )
             yield MetaQuestStage(fake, provider)
+
+
+@dataclass
+class CognitoStage:
+    """`part` is that of the credential, `kind` that of its token."""
+
+    fake: CognitoFake
+    provider: IdentityProvider
+    beside: IdentityProvider
+    part: str
+    kind: str
+    forget_keys: Callable[[], None]
+    external_id: tuple[str, str] = ("cognito", f"{cognito.POOL}:{cognito.SUBJECT}")
+
+    def good(self) -> Mapping[str, str]:
+        return {self.part: self.fake.token(self.kind)}
+
+    def forged(self) -> Mapping[str, str]:
+        head, _, rest = self.fake.token(self.kind).partition(".")
+        return {self.part: f"{head}.{rest[:20]}A{rest[20:]}"}
+
+    def elsewhere(self) -> Mapping[str, str]:
+        name = "client_id" if self.kind == "access" else "aud"
+        other: dict[str, Any] = {name: cognito.OTHER_CLIENT}
+        return {self.part: self.fake.token(self.kind, **other)}
+
+    def break_down(self) -> None:
+        self.forget_keys()
+        self.fake.keys_status = 503
+
+    def talk_nonsense(self) -> None:
+        self.fake.document = b"<html>maintenance</html>"
+
+
+class TestCognito(SingleUseContract):
+    @pytest.fixture(params=[("access_token", "access"), ("id_token", "id")], ids=["access", "id"])
+    async def stage(
+        self, clock: ManualClock, request: pytest.FixtureRequest
+    ) -> AsyncIterator[CognitoStage]:
+        fake = CognitoFake(clock)
+        async with (
+            fake.serving() as url,
+            remembering() as store,
+            connected(clock, [], store) as connections,
+            connected(clock, [], store) as others,
+        ):
+            open_in = functools.partial(
+                opened,
+                PROVIDERS="cognito",
+                COGNITO_URL=url,
+                COGNITO_JWKS_URL=f"{url}/keys",
+                COGNITO_USER_POOL_ID=cognito.POOL,
+                COGNITO_CLIENT_IDS=cognito.CLIENT,
+            )
+            part, kind = request.param
+            yield CognitoStage(
+                fake,
+                open_in(connections),
+                open_in(others),
+                part,
+                kind,
+                lambda: clock.advance(86_400),
+            )
 
 
 @dataclass

@@ -2,15 +2,18 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import pytest
 
 from services.identity import (
     account_handlers,
     admin_handlers,
+    cognito_handlers,
     handlers,
     oauth_handlers,
     provider_handlers,
@@ -20,7 +23,8 @@ from services.player_data.handlers import routes as player_data_routes
 from shared.ids import new_secret
 from tests.support.apps import route_table
 from tests.support.calls import call
-from tests.support.mesh import Mesh
+from tests.support.fakes.cognito import POOL_ALONE
+from tests.support.mesh import Mesh, running
 
 SECRETS = 1000
 NAMES = (
@@ -33,6 +37,11 @@ NAMES = (
     "conflict_token",
     "payload",
     "signed_request",
+    "username",
+    "password",
+    "new_password",
+    "code",
+    "access_token",
 )
 FILLED = {
     "player": "me",
@@ -50,6 +59,7 @@ IDENTITY = [
     *handlers.routes,
     *account_handlers.routes,
     *admin_handlers.routes,
+    *cognito_handlers.routes,
     *oauth_handlers.routes,
     *provider_handlers.routes,
 ]
@@ -58,7 +68,19 @@ Request = Mapping[str, Any]
 
 def as_json(secret: str) -> Request:
     values: dict[str, object] = dict.fromkeys(NAMES, secret)
-    return {"json": {**values, "provider": "guest", "credential": values, "keep": "current"}}
+    return {
+        "json": {
+            **values,
+            "provider": "guest",
+            "credential": values,
+            "keep": "current",
+            "signin": "True",
+        }
+    }
+
+
+def as_a_credential(secret: str) -> Request:
+    return {"json": {"provider": "cognito", "credential": dict.fromkeys(NAMES, secret)}}
 
 
 def as_form(secret: str) -> Request:
@@ -72,6 +94,7 @@ def malformed(body: str) -> Callable[[str], Request]:
 
 MANNERS: Mapping[str, Callable[[str], Request]] = {
     "json": as_json,
+    "credential": as_a_credential,
     "form": as_form,
     "query": lambda secret: {"params": dict.fromkeys(NAMES, secret)},
     "bearer": lambda secret: {"headers": {"Authorization": f"Bearer {secret}"}},
@@ -94,6 +117,12 @@ MANNERS: Mapping[str, Callable[[str], Request]] = {
         "headers": {"Content-Type": f"text/{secret}"},
     },
 }
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
+    async with running(tmp_path / "data", POOL_ALONE) as mesh:
+        yield mesh
 
 
 def targets(mesh: Mesh) -> Iterator[tuple[str, str]]:

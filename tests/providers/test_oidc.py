@@ -34,6 +34,7 @@ from tests.support.fakes.oidc import (
 )
 from tests.support.issuer import ec_key
 from tests.support.platforms import opened, read
+from tests.support.platforms import seals as seals_of
 from tests.support.tokens import encode, seal
 
 HOUR = 3600
@@ -1001,8 +1002,10 @@ async def test_providers_are_found_by_name_and_closed_again(
     fake: OidcFake,
 ) -> None:
     settings = read(**any_issuer, **google)
-    async with open_providers(settings, idempotency, nonces, clock) as providers:
+    seals = seals_of(clock)
+    async with open_providers(settings, idempotency, nonces, seals, clock) as providers:
         assert sorted(providers.ways_in) == ["google", "oidc_acme"]
+        assert providers.user_pool is None
         await login(providers.ways_in["oidc_acme"], fake.id_token())
 
 
@@ -1017,7 +1020,7 @@ async def test_a_start_does_not_wait_for_an_issuer_that_hangs(
     settings = read(**any_issuer)
     async with (
         asyncio.timeout(2),
-        open_providers(settings, idempotency, nonces, clock) as providers,
+        open_providers(settings, idempotency, nonces, seals_of(clock), clock) as providers,
     ):
         assert list(providers.ways_in) == ["oidc_acme"]
 

@@ -9,11 +9,18 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
-from services.identity import account_handlers, handlers, oauth_handlers, provider_handlers
+from services.identity import (
+    account_handlers,
+    cognito_handlers,
+    handlers,
+    oauth_handlers,
+    provider_handlers,
+)
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.clock import ManualClock
+from tests.support.fakes.cognito import POOL_ALONE
 from tests.support.servers import send
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,6 +46,7 @@ REFRESH = {"refresh_token": "r1.x"}
 APPLE = {"apple_auth_token": "e30.e30.x"}
 STEAM = {"steam_auth_token": "00"}
 GOOGLE_PLAY = {"google_play_auth_token": "4/0A"}
+COGNITO = {"username": "robin", "password": SECRET, "signin": "True"}
 FACEBOOK = {"facebook_access_token": "EAA", "facebook_user_id": "1"}
 
 NOTIFICATIONS = "/v1/providers/apple/notifications"
@@ -54,6 +62,18 @@ TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "/v1/guests": {"device": {"name": "phone"}},
     "/v1/sessions": LOGIN,
     "/v1/sessions/refresh": REFRESH,
+    "/v1/cognito/sign-up": {"username": "robin", "password": SECRET, "email": "a@example.com"},
+    "/v1/cognito/confirm": {"username": "robin", "code": "123456"},
+    "/v1/cognito/resend": {"username": "robin"},
+    "/v1/cognito/forgot-password": {"username": "robin"},
+    "/v1/cognito/reset-password": {
+        "username": "robin",
+        "code": "123456",
+        "new_password": SECRET,
+    },
+    "/v1/cognito/sign-out": {"access_token": "e30.e30.x"},
+    "/login-with-cognito": COGNITO,
+    "//login-with-cognito": COGNITO,
     "/login-as-guest": GUEST,
     "//login-as-guest": GUEST,
     "/login-with-apple-id": APPLE,
@@ -71,15 +91,21 @@ TAKES_FORM: dict[str, Mapping[str, str]] = {
     "/oauth2/token": TOKEN_REQUEST,
     **{path: GUEST for path in TAKES_JSON if "guest" in path and "v1" not in path},
     **{path: APPLE for path in TAKES_JSON if "apple" in path},
+    **{path: COGNITO for path in TAKES_JSON if "login-with-cognito" in path},
     **{path: FACEBOOK for path in TAKES_JSON if "facebook" in path},
     **{path: STEAM for path in TAKES_JSON if "steam" in path},
     **{path: GOOGLE_PLAY for path in TAKES_JSON if "google-play" in path},
     **{path: REFRESH for path in TAKES_JSON if "access-token" in path},
 }
-TAKES_QUERY = {path: values for path, values in TAKES_FORM.items() if path != "/oauth2/token"}
+TAKES_QUERY = {
+    path: values
+    for path, values in TAKES_FORM.items()
+    if path != "/oauth2/token" and "cognito" not in path
+}
 TAKES_JSON[NOTIFICATIONS] = OF_PLATFORMS[NOTIFICATIONS]
 TAKES_FORM |= {path: values for path, values in OF_PLATFORMS.items() if path != NOTIFICATIONS}
 TAKES_NO_BODY = "/v1/nonces"
+OF_A_POOL = [(path, name) for path in TAKES_JSON if "cognito" in path for name in TAKES_JSON[path]]
 TAKES_NOTHING = [
     "/.well-known/jwks.json",
     "/.well-known/openid-configuration",
@@ -154,12 +180,16 @@ def wrong_json() -> Iterator[Any]:
         ("/v1/sessions", LOGIN, "credential.user_id"),
         ("/v1/sessions", LOGIN, "credential.guest_secret"),
         *((path, body, name) for path, body in TAKES_QUERY.items() for name in body),
+        *((path, TAKES_JSON[path], name) for path, name in OF_A_POOL if name != "email"),
         ("/v1/sessions/refresh", REFRESH, "refresh_token"),
         (NOTIFICATIONS, TAKES_JSON[NOTIFICATIONS], "payload"),
     ]
     optional = [(path, TAKES_JSON[path], "device.name") for path in ("/v1/guests", "/v1/sessions")]
+    optional += [(path, TAKES_JSON[path], name) for path, name in OF_A_POOL if name == "email"]
     for route, body, field in [*required, *optional]:
-        for name, value in {**WRONG_TEXTS, "oversized": oversized(route)}.items():
+        for name, wrong in {**WRONG_TEXTS, "oversized": oversized(route)}.items():
+            # Another platform's token may well be that long.
+            value = "A" * 8193 if (field, name) == ("access_token", "oversized") else wrong
             if (route, body, field) in required or name not in OPTIONAL:
                 yield pytest.param(route, changed(body, field, value), id=f"{route} {field} {name}")
     for route, body, field in [
@@ -199,13 +229,19 @@ def wrong_pairs() -> Iterator[Any]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def identity(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningIdentity]:
     """One for all tests, since none of their requests may change anything."""
-    async with apps.identity(tmp_path_factory.mktemp("data"), ManualClock(), QUICK_KEYS) as running:
+    environ = {**QUICK_KEYS, **POOL_ALONE}
+    async with apps.identity(tmp_path_factory.mktemp("data"), ManualClock(), environ) as running:
         yield running
 
 
 def declared_routes() -> set[tuple[str, str]]:
     """Those that take no token."""
-    routes = [*handlers.routes, *oauth_handlers.routes, *provider_handlers.routes]
+    routes = [
+        *handlers.routes,
+        *cognito_handlers.routes,
+        *oauth_handlers.routes,
+        *provider_handlers.routes,
+    ]
     return set(apps.route_table(routes))
 
 

@@ -15,6 +15,7 @@ from services.identity.ports import IdempotencyStore, IdentityProvider
 from services.identity.providers.connections import Connections
 from services.identity.providers.guarded import Guarded
 from services.identity.providers.settings import ProviderSettings
+from services.identity.sealing import Seals
 from shared.env import Env
 from shared.http.client import new_session
 from shared.sqlite import Database
@@ -31,6 +32,10 @@ def read(**variables: str) -> ProviderSettings:
 
 def refresh_key() -> bytes:
     return b"k" * 32
+
+
+def seals(clock: ManualClock) -> Seals:
+    return Seals(refresh_key, clock)
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +66,7 @@ async def connected(
             store = await stack.enter_async_context(remembering())
         nonces = Nonces(refresh_key, clock)
         idempotency = Idempotency(store, refresh_key, clock)
-        connections = Connections(session, idempotency, nonces, clock, pause=pause)
+        connections = Connections(session, idempotency, nonces, seals(clock), clock, pause=pause)
         try:
             yield connections
         finally:

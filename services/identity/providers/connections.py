@@ -14,6 +14,7 @@ from services.identity.nonces import Nonces
 from services.identity.providers.breaker import CircuitBreaker
 from services.identity.providers.http import CALLS, TIMEOUT, Pause, ProviderHttp
 from services.identity.providers.replays import Replays
+from services.identity.sealing import Seals
 from shared import errors
 from shared.auth.jwk_set import LARGEST_DOCUMENT, THEIRS
 from shared.auth.jwks_client import JwksClient
@@ -35,12 +36,14 @@ class Connections:
         session: aiohttp.ClientSession,
         idempotency: Idempotency,
         nonces: Nonces,
+        seals: Seals,
         clock: Clock,
         *,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self.clock = clock
         self.nonces = nonces
+        self.seals = seals
         self._session = session
         self._idempotency = idempotency
         self._pause = pause
@@ -97,7 +100,7 @@ class Connections:
 
 @contextlib.asynccontextmanager
 async def open_connections(
-    idempotency: Idempotency, nonces: Nonces, clock: Clock
+    idempotency: Idempotency, nonces: Nonces, seals: Seals, clock: Clock
 ) -> AsyncIterator[Connections]:
     async with new_session(TIMEOUT) as session:
-        yield Connections(session, idempotency, nonces, clock)
+        yield Connections(session, idempotency, nonces, seals, clock)

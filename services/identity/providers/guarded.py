@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,18 +50,10 @@ class Guarded:
         return self._platform.name
 
     async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
-        began = self._clock.monotonic()
-        try:
-            outcome = await _outcome(self.name, self._platform.verify(credential), self._budget)
-        finally:
-            _SECONDS.labels(self.name).observe(self._clock.monotonic() - began)
-        if isinstance(outcome, ExternalIdentity):
-            _VERIFICATIONS.labels(self.name, "ok", "").inc()
-            return outcome
-        _VERIFICATIONS.labels(self.name, outcome.error.code, outcome.reason).inc()
-        _report("provider.refused", self.name, outcome)
-        # Here, and not where it was caught: so it has no context that somebody could print.
-        raise outcome.error
+        async def verify() -> ExternalIdentity:
+            return await self._platform.verify(credential)
+
+        return await guarded(self.name, verify, self._clock, budget=self._budget)
 
 
 class GuardedGrants:
@@ -73,7 +65,10 @@ class GuardedGrants:
         self._budget = budget
 
     async def revoke(self, grant: str) -> None:
-        outcome = await _outcome(self._name, self._platform.revoke(grant), self._budget)
+        async def revoke() -> None:
+            await self._platform.revoke(grant)
+
+        outcome = await _outcome(self._name, revoke, self._budget)
         if isinstance(outcome, Refused):
             _report("provider.not_revoked", self._name, outcome)
             raise outcome.error
@@ -88,17 +83,36 @@ class GuardedNotices:
         self._budget = budget
 
     async def read(self, sent: str) -> Notice:
-        outcome = await _outcome(self._name, self._platform.read_notice(sent), self._budget)
+        async def read() -> Notice:
+            return await self._platform.read_notice(sent)
+
+        outcome = await _outcome(self._name, read, self._budget)
         if isinstance(outcome, Notice):
             return outcome
         _report("provider.notice_refused", self._name, outcome)
         raise outcome.error
 
 
-async def _outcome(name: str, asked: Awaitable[T], budget: float) -> T | Refused:
+async def guarded(name: str, ask: Callable[[], Awaitable[T]], clock: Clock, *, budget: float) -> T:
+    """What a platform answers within `budget` seconds. Raises no error but that of a Refused."""
+    began = clock.monotonic()
+    try:
+        outcome = await _outcome(name, ask, budget)
+    finally:
+        _SECONDS.labels(name).observe(clock.monotonic() - began)
+    if not isinstance(outcome, Refused):
+        _VERIFICATIONS.labels(name, "ok", "").inc()
+        return outcome
+    _VERIFICATIONS.labels(name, outcome.error.code, outcome.reason).inc()
+    _report("provider.refused", name, outcome)
+    # Here, and not where it was caught: so it has no context that somebody could print.
+    raise outcome.error
+
+
+async def _outcome(name: str, ask: Callable[[], Awaitable[T]], budget: float) -> T | Refused:
     try:
         async with asyncio.timeout(budget):
-            return await asked
+            return await ask()
     except Refused as refused:
         return refused
     except errors.Unavailable as error:  # of a platform's keys, or of ours

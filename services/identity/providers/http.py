@@ -42,6 +42,7 @@ class Answer:
     status: int
     json: JsonValue = field(repr=False)
     document: Document | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 class _Transient(Refused):
@@ -142,12 +143,46 @@ class ProviderHttp:
         """
 
         async def call() -> Answer:
-            return await self._call(hdrs.METH_POST, path, form=form, may_be_empty=may_be_empty)
+            return await self._call(hdrs.METH_POST, path, data=form, may_be_empty=may_be_empty)
 
         try:
             return await call()
         except _Unsent:
             await self._pause(_PAUSE * jitter(_JITTER))
+        return await call()
+
+    async def post_json(
+        self,
+        path: str,
+        body: JsonValue,
+        *,
+        headers: Mapping[str, str],
+        again: Callable[[Answer], bool] = lambda _answer: False,
+        repeatable: bool = False,
+        patient: bool = False,
+    ) -> Answer:
+        """Sent again where no connection was made, and where an answer is one that `again` says may
+        be another a moment later; one that is `repeatable` also where no good answer has come.
+
+        Its media type is among `headers`. `patient` gives it twice the time. Raises as `post_form`.
+        """
+        sent = strict_json.dumps(body).encode()
+
+        async def call() -> Answer:
+            return await self._call(
+                hdrs.METH_POST, path, headers=headers, data=sent, patient=patient
+            )
+
+        pause = 0
+        try:
+            answer = await call()
+            if not again(answer):
+                return answer
+        except _Transient as trouble:
+            pause = trouble.wait
+            if pause > _LONGEST_PAUSE or not (repeatable or isinstance(trouble, _Unsent)):
+                raise
+        await self._pause(pause or _PAUSE * jitter(_JITTER))
         return await call()
 
     async def _call(
@@ -157,13 +192,16 @@ class ProviderHttp:
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | bytes | None = None,
+        patient: bool = False,
         down: Callable[[Answer], bool] = lambda _answer: False,
         may_be_empty: bool = False,
         document: int = 0,
     ) -> Answer:
         async def call() -> Answer:
-            outcome = await self._exchange(method, path, params, headers, form, document)
+            outcome = await self._exchange(
+                method, path, params, headers, data, document, patient=patient
+            )
             if may_be_empty and isinstance(outcome, _Empty):
                 outcome = Answer(HTTPStatus.OK, None)
             if isinstance(outcome, Answer) and down(outcome):
@@ -182,17 +220,23 @@ class ProviderHttp:
         path: str,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
-        form: Mapping[str, str] | None,
+        data: Mapping[str, str] | bytes | None,
         document: int,
+        *,
+        patient: bool,
     ) -> Answer | Refused:
         """Answers a refusal, since one that is raised here would have aiohttp's as its context."""
+        timeout = self._session.timeout
+        if patient and timeout.total is not None:
+            timeout = aiohttp.ClientTimeout(total=2 * timeout.total, connect=timeout.connect)
         try:
             async with self._session.request(
                 method,
                 self._base_url + path,
                 params=params,
                 headers=headers,
-                data=form,
+                data=data,
+                timeout=timeout,
                 allow_redirects=False,
             ) as response:
                 if trouble := _trouble(response):
@@ -209,7 +253,7 @@ class ProviderHttp:
             return _lost(error)
         if document:
             return Answer(response.status, None, Document(bytes(body), kept))
-        return _parse(response.status, bytes(body))
+        return _parse(response, bytes(body))
 
 
 def _lost(error: Exception) -> _Transient:
@@ -227,13 +271,13 @@ def _lost(error: Exception) -> _Transient:
             return Unanswered("connection", asked_twice=True)
 
 
-def _parse(status: int, body: bytes) -> Answer | Refused:
+def _parse(response: aiohttp.ClientResponse, body: bytes) -> Answer | Refused:
     """Whatever its Content-Type says."""
     try:
-        return Answer(status, strict_json.loads(body))
+        return Answer(response.status, strict_json.loads(body), headers=response.headers)
     except ValueError:
-        if status != HTTPStatus.OK:
-            return Answer(status, None)
+        if response.status != HTTPStatus.OK:
+            return Answer(response.status, None, headers=response.headers)
         return unavailable("no_json") if body else _Empty()
 
 

@@ -49,7 +49,9 @@ class OidcSettings:
     `nonce_unless_unsupported`: a token without a nonce may say that its device has none.
     `raw_nonce_audiences`: whose clients do not hash it, whatever `nonce` says. `nonce_issued`: it
     must be one of ours, and is good once; also for a device that has none in its tokens.
-    `needed_claims` must be there, whatever they say.
+    `needed_claims` must be there, whatever they say. `token_part` is the part of the credential,
+    and `audience_claim` says whom the token is for: where it is another one than `aud`, that must
+    not be there.
     """
 
     name: str
@@ -70,6 +72,8 @@ class OidcSettings:
     needed_claims: tuple[str, ...] = ()
     authorized_parties: frozenset[str] = frozenset()
     single_use: bool = True
+    token_part: str = "id_token"  # noqa: S105 - the part's name
+    audience_claim: str = "aud"
     details: tuple[str, ...] = ()
     """Claims that are handed on."""
 
@@ -99,7 +103,7 @@ class OidcPlatform:
         return self._settings.name
 
     async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
-        token = part(credential, "id_token")
+        token = part(credential, self._settings.token_part)
         claims = await self._claims(token)
         audience = self._audience(claims)
         self._check_required(claims)
@@ -133,7 +137,10 @@ class OidcPlatform:
         ours, parties = self._settings.audiences, self._settings.authorized_parties
         if claims.get("iss") not in self._settings.issuers:
             raise Refused(errors.WrongAudience(), "iss")
-        audiences = _audiences(claims)
+        claim = self._settings.audience_claim
+        audiences = _audiences(claims, claim)
+        if claim != "aud" and "aud" in claims:
+            raise Refused(errors.WrongAudience(), "aud")
         # One that somebody else may take as well could have come from there.
         if not audiences or not ours.issuperset(audiences):
             raise Refused(errors.WrongAudience(), "aud")
@@ -223,8 +230,8 @@ def _object(payload: bytes) -> Claims:
     return value
 
 
-def _audiences(claims: Claims) -> list[str]:
-    value = claims.get("aud")
+def _audiences(claims: Claims, name: str) -> list[str]:
+    value = claims.get(name)
     values = value if isinstance(value, list) else [value]
     texts = [one for one in values if isinstance(one, str)]
     return texts if len(texts) == len(values) else []

@@ -141,6 +141,12 @@ def read_secret(env: Env, name: str) -> Secret:
     return SecretFile(Path(file)) if file else FixedSecret(value)
 
 
+def read_optional_secret(env: Env, name: str) -> Secret | None:
+    """As `read_secret`; None where neither is set."""
+    is_set = env.text(name, "") or env.text(f"{name}_FILE", "")
+    return read_secret(env, name) if is_set else None
+
+
 def _read(path: Path) -> str | None:
     try:
         text = path.read_text("ascii").strip()
