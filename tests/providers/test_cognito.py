@@ -609,6 +609,7 @@ TABLE: list[tuple[tuple[str, ...], str, str, str]] = [
     (ALL, "InvalidLambdaResponseException", "", "provider_unavailable"),
     (ALL, "ForbiddenException", "Request not allowed due to WAF block.", "provider_misconfigured"),
     (ALL, "InternalErrorException", "", "provider_unavailable"),
+    (("InitiateAuth",), "RefreshTokenReuseException", "", "expired_credential"),
     (ALL, "SomethingNewException", "", "provider_unavailable"),
 ]
 ROWS = [(operation, *row[1:]) for row in TABLE for operation in row[0]]

@@ -569,3 +569,10 @@ class TestLimits:
         }
         assert statuses[PLAYER] == statuses["nobody"]
         assert statuses[PLAYER].index(429) == 5
+
+    async def test_each_kind_of_request_has_its_own(self, identity: RunningIdentity) -> None:
+        names = [PLAYER, PLAYER.upper()] * 3
+        resent = [await post(identity, "/v1/cognito/resend", username=name) for name in names]
+        assert [answer.status for answer in resent] == [204] * 5 + [429]
+        answer = await post(identity, "/v1/cognito/forgot-password", username=PLAYER)
+        assert answer.status == 204
