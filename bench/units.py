@@ -239,6 +239,7 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
     exports = Exports(accounts, sessions, holders)
     await show("export a player: identity", exports.own(user_id))
     await show("export a player: 3 records and their versions", read(exports.others(user_id)))
+    await show("sum up a player: 3 records", record_store.summary(user_id))
     # Where tokens live for no time the first pass is the last.
     bans = Bans(accounts, identity.DynamoIdentityBanStore(client, prefix), clock)
     identities = identity.DynamoIdentityStore(client, prefix)
