@@ -119,6 +119,7 @@ async def measure(endpoint: str) -> None:
             "new guest with Idempotency-Key: key",
             idempotency.claim("new guest", KeyedRequest(new_id(), "{}"), result=new_id()),
         )
+        await show("a ticket or ID token that is good once", idempotency.use_up("steam", new_id()))
         await show(
             "guest login: account", accounts.authenticate_guest(guest.account.user_id, guest.secret)
         )
@@ -275,6 +276,8 @@ async def measure_identities(client: Counting, prefix: str, now: datetime, show:
     player = await show("platform login, first: account and identity", first)
     await show("platform login, again: identity", identities.find(*steam.key))
     player = await show("link an identity", identities.link(player, epic))
+    former, epic = epic.external_id, replace(epic, external_id="another")
+    player = await show("rename it", identities.rename(player, former, epic))
     apple = replace(steam, provider="apple", user_id=other.user_id)
     other = await identities.create_account(other, apple)
     player, other = await show("move it to another account", identities.move(epic, player, other))
