@@ -307,15 +307,17 @@ def promise(held: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentenc
         raise DemoFailed(f"broken promise: {what}")
 
 
-async def main(story: Callable[[Mesh, aiohttp.ClientSession], Awaitable[None]]) -> int:
-    """The exit code."""
+async def main(
+    story: Callable[[Mesh, aiohttp.ClientSession], Awaitable[None]], *, run: str = "make run"
+) -> int:
+    """The exit code. `run` is what starts the mesh that the story is for."""
     mesh = Mesh.from_environ()
     timeout = aiohttp.ClientTimeout(total=10)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as http:
             await story(mesh, http)
     except aiohttp.ClientConnectionError as error:
-        print(f"\nCannot reach the mesh ({error}). Is `make run` up?", file=sys.stderr)
+        print(f"\nCannot reach the mesh ({error}). Is `{run}` up?", file=sys.stderr)
     except aiohttp.ClientResponseError as error:
         print(f"\nRefused with {error.status}: {error.message}", file=sys.stderr)
     except DemoFailed as error:

@@ -204,4 +204,4 @@ def _fakes_url() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(story)))
+    sys.exit(asyncio.run(main(story, run="make run PROVIDERS=fake")))
