@@ -23,6 +23,16 @@ _GRANTS = Counter(
 )
 
 
+class _Off:
+    """A platform that is not on takes nothing."""
+
+    async def revoke(self, _grant: str) -> None:
+        raise errors.ProviderUnavailable("the platform is not on")
+
+
+_OFF: GrantTaker = _Off()
+
+
 class Grants:
     """`takers` are by the provider in the identity. Every method raises Unavailable."""
 
@@ -80,12 +90,8 @@ class Grants:
             await self._store.delete(found)
 
     async def _revoke(self, provider: str, grant: str) -> None:
-        taker = self._takers.get(provider)
-        if taker is None:
-            _GRANTS.labels(provider, errors.ProviderUnavailable.code).inc()
-            raise errors.ProviderUnavailable("the platform is not on")
         try:
-            await taker.revoke(grant)
+            await self._takers.get(provider, _OFF).revoke(grant)
         except (errors.ProviderUnavailable, errors.ProviderMisconfigured) as error:
             _GRANTS.labels(provider, error.code).inc()
             raise

@@ -96,9 +96,11 @@ class Links:
             # First, since nobody would look for a grant of what is nobody's.
             await self._grants.abandon(*identity.key)
             try:
-                return await self._store.unlink(account, *identity.key)
+                unlinked = await self._store.unlink(account, *identity.key)
             except errors.VersionConflict:
                 continue
+            await self._grants.abandon(*identity.key)  # of a login that came meanwhile
+            return unlinked
         raise _restless()
 
     async def owner(self, provider: str, external_id: str) -> Account | None:

@@ -244,6 +244,13 @@ async def test_booleans_may_be_text(apple: Apple, fake: AppleFake, supported: ob
     assert told.details["is_private_email"] == "true"
 
 
+async def test_a_client_that_gives_apple_the_nonce_as_it_is_gets_what_its_code_is_worth(
+    connections: Connections, fake: AppleFake, url: str
+) -> None:
+    apple = Apple(connections, **fake.settings(url, APPLE_RAW_NONCE_AUDIENCES=AUDIENCE))
+    assert (await apple.login(fake, code(), nonce=RAW_NONCE)).grant
+
+
 # The end of a refresh token
 
 
@@ -342,6 +349,15 @@ WRONG_NOTICES: dict[str, dict[str, Any]] = {
 async def test_a_notice_is_refused_that_is(apple: Apple, fake: AppleFake, wrong: str) -> None:
     with pytest.raises(errors.InvalidCredential):
         await apple.notices.read(fake.notification(**WRONG_NOTICES[wrong]))
+
+
+async def test_a_notice_by_a_key_of_apple_s_for_something_else_is_refused(
+    apple: Apple, fake: AppleFake
+) -> None:
+    other = ec_key("another-key")
+    fake.published.append(other)
+    with pytest.raises(errors.InvalidCredential):
+        await apple.notices.read(fake.notification(key=other))
 
 
 async def test_a_notice_is_taken_for_a_day(

@@ -37,7 +37,7 @@ def read_signed_request(sent: str, *, app_id: str, app_secret: str, clock: Clock
     if any(name in payload for name in _OF_A_LOGIN):
         raise _invalid("of_a_login")
     issued, now = payload.get("issued_at"), to_seconds(clock.now())
-    if not isinstance(issued, int) or isinstance(issued, bool):
+    if not isinstance(issued, int):
         raise _invalid("issued_at")
     if not now - _MAX_AGE <= issued <= now + _LEEWAY:
         raise _invalid("too_old" if issued < now else "not_yet_valid")
