@@ -35,6 +35,8 @@ FOR_SERVICES = [
     ("DELETE", "/v1/players/{player}"),
     ("GET", "/v1/players/{player}/export"),
     ("HEAD", "/v1/players/{player}/export"),
+    ("GET", "/v1/players/{player}/summary"),
+    ("HEAD", "/v1/players/{player}/summary"),
 ]
 FOR_PLAYERS = [route for route in ROUTES if route not in FOR_SERVICES]
 OF_A_PLAYER = [(method, path) for method, path in FOR_PLAYERS if "{player}" in path]

@@ -25,11 +25,13 @@ RECORD_PATTERN = "/v1/players/{player}/records/{collection}/{key}"
 VERSIONS_PATTERN = "/v1/players/{player}/records/{collection}/{key}/versions"
 PLAYER_PATTERN = "/v1/players/{player}"
 EXPORT_PATTERN = "/v1/players/{player}/export"
+SUMMARY_PATTERN = "/v1/players/{player}/summary"
 SET = ["/set-player-data", "//set-player-data"]
 GET = ["/get-player-data", "//get-player-data"]
 ROUTES = {
     ("DELETE", PLAYER_PATTERN),
     *((method, EXPORT_PATTERN) for method in ("GET", "HEAD")),
+    *((method, SUMMARY_PATTERN) for method in ("GET", "HEAD")),
     *((method, LIST_PATTERN) for method in ("GET", "HEAD")),
     *((method, VERSIONS_PATTERN) for method in ("GET", "HEAD")),
     *((method, RECORD_PATTERN) for method in ("GET", "HEAD", "PUT", "DELETE")),
