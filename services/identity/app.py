@@ -1,6 +1,7 @@
 """identity's composition root."""
 
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -113,6 +114,7 @@ _FIRST_KEY_POLL = 0.2
 _LIST_EVERY = 2.0
 """Seconds; with a verifier's 3 s and their time-outs, less than 10 in all."""
 _ERASE_EVERY = 10.0
+_FIRST_ERASURES = 1.0
 _END_RECOVERIES_EVERY = 3600.0
 _CLOCK = SystemClock()
 _KEPT_AFTER_EXPIRY = timedelta(days=1)
@@ -383,8 +385,11 @@ async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
             refresh = settings.caches.key_refresh.total_seconds()
             return _FIRST_KEY_POLL if signer.not_ready() else refresh
 
+        # Soon after a start, since the end before may have been a crash.
+        delays = itertools.chain([_FIRST_ERASURES], itertools.repeat(_ERASE_EVERY))
+
         def erasures_delay() -> float:
-            return _ERASE_EVERY * jitter(0.2)
+            return next(delays) * jitter(0.2)
 
         def recoveries_delay() -> float:
             return _END_RECOVERIES_EVERY * jitter(0.2)

@@ -161,7 +161,10 @@ async def test_an_erasure_that_is_killed_is_complete_after_the_restart(
         await until("removed", mesh, user_id)
 
         await asyncio.gather(mesh.identity.stop(), mesh.player_data.stop())
-        late = "INSERT INTO records VALUES (?, 'saves', 'late', 1, 1, 1, '1')"
+        late = (
+            "INSERT INTO records (player, collection, key, version, created_at, updated_at, value)"
+            " VALUES (?, 'saves', 'late', 1, 1, 1, '1')"
+        )
         select(mesh.data_dir / "player_data.db", late, user_id)
         mesh._environ["PLAYMESH_TEST_AHEAD"] = LATER
         between.kill_at(step)
