@@ -124,6 +124,9 @@ OTHERS = [_nothing, _puts, _delete, _delete_and_put, _put_and_delete_and_put]
 class IdentitiesSentTwice(DynamoIdentityStoreTests):
     """Subclasses provide the fixture `endpoint`."""
 
+    # Each sends twice, and a stand-in takes one after the other: within a call's deadline.
+    rivals = 20
+
     @pytest.fixture
     def store(self, dynamodb: Client, prefix: str) -> DynamoIdentityStore:
         return DynamoIdentityStore(SentTwice(dynamodb), prefix)

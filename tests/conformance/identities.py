@@ -99,6 +99,8 @@ async def race_to_rename(accounts: AccountStore, rivals: Sequence[IdentityStore]
 class IdentityStoreContract:
     """Subclasses provide the fixtures `store` and `accounts`, empty, of one database."""
 
+    rivals = 50
+
     async def test_an_unknown_identity_is_none(self, store: IdentityStore) -> None:
         await log_in(store, identity(external_id="another"))
         assert await find(store, identity()) is None
@@ -187,10 +189,10 @@ class IdentityStoreContract:
         assert await find(store, lower) == lower
         assert await find(store, upper) == upper
 
-    async def test_of_50_parallel_first_logins_exactly_one_creates_an_account(
+    async def test_of_many_parallel_first_logins_exactly_one_creates_an_account(
         self, store: IdentityStore, accounts: AccountStore
     ) -> None:
-        await race(store, accounts, *[store] * 50)
+        await race(store, accounts, *[store] * self.rivals)
 
     # Linking.
 
@@ -299,10 +301,10 @@ class IdentityStoreContract:
         assert changed.identities == (identity(),)
         assert await accounts.get(ALICE) == changed
 
-    async def test_of_50_parallel_links_of_one_identity_exactly_one_happens(
+    async def test_of_many_parallel_links_of_one_identity_exactly_one_happens(
         self, store: IdentityStore, accounts: AccountStore
     ) -> None:
-        await race_to_link(accounts, [store] * 50)
+        await race_to_link(accounts, [store] * self.rivals)
 
     # Unlinking.
 
@@ -465,10 +467,10 @@ class IdentityStoreContract:
             await store.rename(account, identity().external_id, new)
         assert [await find(store, one) for one in (identity(), new)] == [identity(), None]
 
-    async def test_of_50_parallel_renames_exactly_one_happens(
+    async def test_of_many_parallel_renames_exactly_one_happens(
         self, store: IdentityStore, accounts: AccountStore
     ) -> None:
-        await race_to_rename(accounts, [store] * 50)
+        await race_to_rename(accounts, [store] * self.rivals)
 
     # Moving.
 
