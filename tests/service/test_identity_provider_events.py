@@ -467,6 +467,37 @@ class TestAppleDeletes:
         assert [one.key for one in account.identities] == [FACEBOOK]
 
 
+class TestToldAgainToWhoRemembersNothing:
+    """Another process, or the same one after a restart."""
+
+    @pytest.mark.parametrize("kind", ["consent-revoked", "account-deleted"])
+    async def test_apple_s_notice_leaves_a_new_beginning_alone(
+        self, tmp_path: Path, clock: ManualClock, apple: AppleFake, kind: str
+    ) -> None:
+        async with worlds(tmp_path, clock, apple) as world:
+            player = await world.player()
+            sent = apple.notification(kind)
+            assert (await world.send(sent)).status == 200
+            await player.call("DELETE", "/v1/account")
+            clock.advance(2 * 60)
+            again = await world.player()
+        async with worlds(tmp_path, clock, apple) as another:
+            assert (await another.send(sent)).status == 200
+            assert not (await another.account(again)).is_gone
+            assert (await another.owner(), another.grants) == (again.user_id, 1)
+
+    async def test_facebook_s_request_leaves_a_new_beginning_alone(self, world: World) -> None:
+        await world.of_facebook()
+        issued_at = to_seconds(world.clock.now())
+        sent = {"signed_request": signed_request(SECRET, issued_at)}
+        assert (await call(world.identity.http, "POST", DELETION, data=sent)).status == 200
+        world.clock.advance(2 * 60)
+        again = await world.of_facebook()
+        assert (await call(world.identity.http, "POST", DELETION, data=sent)).status == 200
+        assert not (await world.account(again)).is_gone
+        assert (await again.refresh()).status == 200
+
+
 class TestAppleIsNotTaken:
     @pytest.mark.parametrize(
         "changes",
