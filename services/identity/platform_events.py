@@ -87,6 +87,11 @@ class PlatformEvents:
         for _ in range(_ATTEMPTS):
             left = await self._links.withdraw(provider, external_id)
             if left is None:
+                # Those as well that have begun since; without the identity there are no more.
+                if owner is not None:
+                    await self._sessions.end_all(
+                        owner.user_id, reason=IDENTITY_REMOVED, provider=provider
+                    )
                 return owner.user_id if owner else None
             # Not where there is another way in by now.
             await self._erasures.request(

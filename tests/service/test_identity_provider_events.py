@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tests.support.fakes.apple import EXTERNAL_ID, TEAM, AppleFake, code
 from tests.support.fakes.facebook import FacebookFake, signed_request
 from tests.support.fakes.oidc import RAW_NONCE, SUBJECT
 from tests.support.identity_store import count
-from tests.support.interruptions import Crash, Interruption, When
+from tests.support.interruptions import Crash, Interruption, Late, When
 from tests.support.issuer import rsa_key
 from tests.support.people import Person, ban, new_person
 from tests.support.servers import Answer, serving
@@ -110,28 +110,6 @@ class World:
     @property
     def grants(self) -> int:
         return count(self.folder, "grants")
-
-
-class Late:
-    """Something happens before the first call of one name."""
-
-    def __init__(self, target: object, name: str, happens: Callable[[], Awaitable[None]]) -> None:
-        self._target = target
-        self._name = name
-        self._happens: Callable[[], Awaitable[None]] | None = happens
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the target's
-        attribute = getattr(self._target, name)
-        if name != self._name:
-            return attribute
-
-        async def late(*args: object) -> object:
-            happens, self._happens = self._happens, None
-            if happens:
-                await happens()
-            return await attribute(*args)
-
-        return late
 
 
 def player_data() -> web.Application:
@@ -358,7 +336,7 @@ class TestUnlink:
             await links.unlink(guest.user_id, "apple")
 
         async def log_in() -> None:
-            assert (await world.log_in()).status == 201
+            assert (await world.log_in()).status == (401 if before == "put" else 201)
 
         if before == "put":
             grants = links._grants
