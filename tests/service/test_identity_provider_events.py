@@ -551,6 +551,14 @@ class TestFacebook:
         status = await call(world.identity.http, "GET", path)
         assert status.json() == {"status": "done"}
 
+    async def test_asked_again_it_is_no_further_than_it_is(self, world: World) -> None:
+        """The first answer was lost."""
+        await world.of_facebook()
+        for _ in range(2):
+            told = (await world.signed(DELETION)).json()
+            answer = await call(world.identity.http, "GET", told["url"].removeprefix(PUBLIC))
+            assert answer.json() == {"status": "under_way"}
+
     async def test_somebody_whom_we_do_not_know_gets_an_answer_of_the_same_shape(
         self, world: World
     ) -> None:
