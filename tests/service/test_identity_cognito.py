@@ -571,6 +571,23 @@ class TestLimits:
         assert statuses[PLAYER] == statuses["nobody"]
         assert statuses[PLAYER].index(429) == 5
 
+    async def test_nobody_uses_them_up_for_a_player_at_another_address(
+        self, identity: RunningIdentity, clock: ManualClock
+    ) -> None:
+        async def confirm(address: str) -> int:
+            body = {"username": "new", "code": "000000"}
+            headers = {"X-Forwarded-For": address}
+            path = "/v1/cognito/confirm"
+            return (await call(identity.http, "POST", path, json=body, headers=headers)).status
+
+        for _ in range(12):
+            for _ in range(8):
+                await confirm("198.51.100.1")
+            assert await confirm("198.51.100.2") == 400
+            clock.advance(3600)
+        many = [await confirm(f"198.51.100.{n}") for n in range(3, 20)]
+        assert many.count(400) == 10
+
     async def test_each_kind_of_request_has_its_own(self, identity: RunningIdentity) -> None:
         names = [PLAYER, PLAYER.upper()] * 3
         resent = [await post(identity, "/v1/cognito/resend", username=name) for name in names]
