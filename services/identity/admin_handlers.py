@@ -14,7 +14,8 @@ from shared.http.responses import json_response
 
 ADMIN = "identity:admin"
 _PLAYER = "/v1/admin/players/{user_id}"
-_IDENTITY = "/v1/admin/identities/{provider}/{external_id}"
+# Some issuers have braces around their ids, which a part of a path does not match by itself.
+_IDENTITY = "/v1/admin/identities/{provider}/{external_id:[^/]+}"
 
 routes = web.RouteTableDef()
 

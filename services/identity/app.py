@@ -312,7 +312,7 @@ def _create_app(
     app[RECOVERIES] = Recoveries(stores.identities, accounts, links, sessions, clock)
     app[NOTICES] = providers.notices
     app[PLATFORM_EVENTS] = PlatformEvents(links, sessions, app[ERASURES], grants, clock)
-    app[DELETIONS] = Deletions(accounts, seals)
+    app[DELETIONS] = Deletions(accounts, idempotency, seals)
     app[PUBLIC_URL] = settings.public_url
     if providers.user_pool is not None:
         pool = providers.user_pool

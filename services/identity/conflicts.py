@@ -18,12 +18,14 @@ from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.models import (
     IDENTITY_MOVED,
+    IDENTITY_REMOVED,
     RECOVERABLE_FOR,
     Account,
     CollectionSummary,
     Erasure,
     ExternalIdentity,
     LinkedIdentity,
+    SessionKey,
     Undo,
 )
 from services.identity.ports import PlayerDataSummaries
@@ -146,7 +148,12 @@ class Conflicts:
         if existing is None or seen not in existing.identities:
             raise errors.Conflict("the identity has changed hands")
         self._limits.proven(existing.user_id)
-        return await self._sessions.open(existing, device=device, provider=seen.provider)
+        tokens = await self._sessions.open(existing, device=device, provider=seen.provider)
+        if not await self._links.still_has(existing.user_id, *seen.key):
+            session = SessionKey(existing.user_id, tokens.session_id)
+            await self._sessions.end(session, reason=IDENTITY_REMOVED)
+            raise errors.Conflict("the identity has changed hands")
+        return tokens
 
     async def _decided(self, user_id: str, token: str, keep: str, address: str) -> LinkedIdentity:
         """The identity as it was linked when the conflict was found.

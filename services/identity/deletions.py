@@ -1,12 +1,14 @@
 """Codes for whoever has asked at a platform for all that we have of them to be deleted.
 
-A code says nothing to anybody but us, and nothing is kept for it: whose it is, is sealed in it. For
-somebody whom we do not know it looks the same.
+A code says nothing to anybody but us: whose it is, is sealed in it. For somebody whom we do not
+know it looks the same. A platform that asks again does so for the same account, which nobody could
+find by the identity then: so whose it was is kept for a day.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 from services.identity.accounts import Accounts
+from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.sealing import Seals
 from shared import errors
 from shared.ids import new_id
@@ -16,13 +18,19 @@ _LONGEST = 512
 
 
 class Deletions:
-    def __init__(self, accounts: Accounts, seals: Seals) -> None:
+    def __init__(self, accounts: Accounts, idempotency: Idempotency, seals: Seals) -> None:
         self._accounts = accounts
+        self._idempotency = idempotency
         self._seals = seals
 
-    def code(self, user_id: str | None) -> str:
-        """Letters and digits alone. None where we know nobody. Raises Unavailable."""
-        sealed = self._seals.seal(_PURPOSE, {"user_id": user_id or new_id()})
+    async def code(self, sent: str, user_id: str | None) -> str:
+        """Letters and digits alone, for what the platform has `sent`, before it is done.
+
+        `user_id` is None where we know nobody. Raises Unavailable.
+        """
+        request = KeyedRequest(sent, content="")
+        user_id = await self._idempotency.claim(_PURPOSE, request, result=user_id or new_id())
+        sealed = self._seals.seal(_PURPOSE, {"user_id": user_id})
         return urlsafe_b64decode(sealed).hex()
 
     async def is_done(self, code: str) -> bool:

@@ -16,8 +16,10 @@ _LOGINS_OF_ACCOUNT = RateLimit(burst=10, per_second=1 / 6)
 # has sent them: from one address there are never enough, from many no more than a person types.
 _PASSWORDS_FROM_ADDRESS = RateLimit(burst=5, per_second=1 / 900)
 _PASSWORDS = RateLimit(burst=10, per_second=1 / 6)
-# Of codes and mails a pool has so many for one player in an hour.
-_POOL_REQUESTS = RateLimit(burst=5, per_second=15 / 3600)
+# Of codes and mails a pool has so many for one player in an hour: those as well are never used up
+# from one address.
+_POOL_REQUESTS_FROM_ADDRESS = RateLimit(burst=5, per_second=6 / 3600)
+_POOL_REQUESTS = RateLimit(burst=10, per_second=15 / 3600)
 
 # Later the same key makes another guest, which counts.
 _REPEATED_FOR = IDEMPOTENCY_LIFETIME.total_seconds()
@@ -53,6 +55,7 @@ class LoginLimits:
         self._passwords = Limiter(_PASSWORDS if is_on else logins, clock)
         self._passwords_from = Limiter(_PASSWORDS_FROM_ADDRESS if is_on else logins, clock)
         self._pool_requests = Limiter(_POOL_REQUESTS if is_on else logins, clock)
+        self._pool_requests_from = Limiter(_POOL_REQUESTS_FROM_ADDRESS if is_on else logins, clock)
 
     def attempt(self, address: str) -> None:
         """A login, before anything is looked at. Raises TooManyRequests."""
@@ -88,9 +91,11 @@ class LoginLimits:
         _take(self._passwords_from, f"{address} {name}", "passwords")
         _take(self._passwords, name, "passwords")
 
-    def pool_request(self, kind: str, username: str) -> None:
-        """Of one kind, for a player that there may be."""
-        _take(self._pool_requests, f"{kind} {username.casefold()}", "pool_requests")
+    def pool_request(self, kind: str, username: str, address: str) -> None:
+        """Of one kind, for a player that there may be; first by address, as `password`."""
+        asked = f"{kind} {username.casefold()}"
+        _take(self._pool_requests_from, f"{address} {asked}", "pool_requests")
+        _take(self._pool_requests, asked, "pool_requests")
 
     def failed(self, account: str) -> None:
         """A credential that did not hold, after it was checked, for an account that may not exist.

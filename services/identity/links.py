@@ -103,6 +103,11 @@ class Links:
             return unlinked
         raise _restless()
 
+    async def still_has(self, user_id: str, provider: str, external_id: str) -> bool:
+        """For who has begun a session: what takes it away may have looked for those before."""
+        found = await self._store.find(provider, external_id)
+        return found is not None and found.user_id == user_id
+
     async def owner(self, provider: str, external_id: str) -> Account | None:
         """Whose it is, if anybody's. Raises Banned where the identity is."""
         return await self._owner(provider, external_id)

@@ -10,7 +10,7 @@ from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
-from services.identity.models import Account, ExternalIdentity
+from services.identity.models import IDENTITY_REMOVED, Account, ExternalIdentity, SessionKey
 from services.identity.ports import IdentityProvider
 from services.identity.sessions import IssuedTokens, Sessions
 from shared import errors
@@ -115,6 +115,10 @@ class Logins:
         self._limits.proven(account.user_id)
         await self._grants.keep(identity)
         tokens = await self._sessions.open(account, device=device, provider=identity.provider)
+        if not await self._links.still_has(account.user_id, *key):
+            session = SessionKey(account.user_id, tokens.session_id)
+            await self._sessions.end(session, reason=IDENTITY_REMOVED)
+            raise errors.InvalidCredential("the identity was taken from the account meanwhile")
         return PlatformLogin(tokens, identity, link_conflict=conflict)
 
     async def link(

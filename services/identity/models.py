@@ -306,13 +306,14 @@ class NoticeKind(enum.Enum):
 class Notice:
     """What a platform has told us, and has proven to be the one who tells it.
 
-    `notice_id` is the same if it tells that again; None where only the address that it was sent to
-    says what it is about, and `kind` is OTHER until then.
+    `issued_at` is by its clock. `notice_id` is the same if it tells that again; None where only the
+    address that it was sent to says what it is about, and `kind` is OTHER until then.
     """
 
     kind: NoticeKind
     provider: str
     external_id: str
+    issued_at: datetime
     notice_id: str | None = None
 
 

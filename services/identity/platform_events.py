@@ -22,6 +22,7 @@ _ATTEMPTS = 8
 _REMEMBERED_FOR = timedelta(hours=25)
 """Longer than a notice is taken."""
 _MOST_REMEMBERED = 10_000
+_CLOCKS_DIFFER = timedelta(minutes=1)
 _log = structlog.get_logger()
 _NOTICES = Counter(
     "playmesh_provider_notices",
@@ -51,10 +52,11 @@ class PlatformEvents:
     async def take(self, notice: Notice) -> str | None:
         """Do what a notice asks for, once; answer whose the identity was.
 
-        Each process remembers for itself what was done, and nothing over a restart: what is told
-        again does no harm, but to a player who has come back meanwhile and logs in once more.
+        Each process remembers for itself what was done, and nothing over a restart. What is told
+        again ends at most the sessions of a player who has consented again meanwhile: an identity
+        that was linked since is a new beginning, which the notice is not about.
         """
-        if self._is_done(notice):
+        if self._is_done(notice) or await self._is_of_before(notice):
             return None
         user_id = None
         match notice.kind:
@@ -85,6 +87,11 @@ class PlatformEvents:
         for _ in range(_ATTEMPTS):
             left = await self._links.withdraw(provider, external_id)
             if left is None:
+                # Those as well that have begun since; without the identity there are no more.
+                if owner is not None:
+                    await self._sessions.end_all(
+                        owner.user_id, reason=IDENTITY_REMOVED, provider=provider
+                    )
                 return owner.user_id if owner else None
             # Not where there is another way in by now.
             await self._erasures.request(
@@ -95,6 +102,12 @@ class PlatformEvents:
     def _is_done(self, notice: Notice) -> bool:
         key = notice.provider, notice.notice_id or ""
         return key in self._done and self._clock.now() < self._done[key] + _REMEMBERED_FOR
+
+    async def _is_of_before(self, notice: Notice) -> bool:
+        key = notice.provider, notice.external_id
+        owner = await self._links.find_owner(*key)
+        linked = [one.linked_at for one in owner.identities if one.key == key] if owner else []
+        return any(notice.issued_at + _CLOCKS_DIFFER < moment for moment in linked)
 
     def _remember(self, notice: Notice) -> None:
         if notice.notice_id is None:

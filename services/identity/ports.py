@@ -299,7 +299,7 @@ class UserPool(Protocol):
         ...
 
     async def confirm_sign_up(self, username: str, code: str) -> None:
-        """Raises InvalidCode, ExpiredCode, Conflict where the address is another player's."""
+        """Raises InvalidCode, Conflict where the address is another player's."""
         ...
 
     async def resend_code(self, username: str) -> None: ...
@@ -309,7 +309,7 @@ class UserPool(Protocol):
         ...
 
     async def reset_password(self, username: str, code: str, password: str) -> None:
-        """Raises InvalidCode, ExpiredCode, WeakPassword."""
+        """Raises InvalidCode, WeakPassword."""
         ...
 
     async def whose(self, access_token: str) -> ExternalIdentity:

@@ -8,7 +8,13 @@ from dataclasses import replace
 from aiohttp import web
 
 from services.identity import provider_wire as wire
-from services.identity.appkeys import DELETIONS, NOTICES, PLATFORM_EVENTS, PUBLIC_URL
+from services.identity.appkeys import (
+    DELETIONS,
+    LINKS,
+    NOTICES,
+    PLATFORM_EVENTS,
+    PUBLIC_URL,
+)
 from services.identity.models import Notice, NoticeKind
 from shared import errors
 from shared.auth.middleware import public
@@ -40,8 +46,9 @@ async def facebook_deauthorize(request: web.Request) -> web.Response:
 async def facebook_deletion(request: web.Request) -> web.Response:
     sent = wire.read_signed_request(await read_form(request))
     notice = await _read(request, "facebook", sent)
-    user_id = await request.app[PLATFORM_EVENTS].take(replace(notice, kind=NoticeKind.DELETED))
-    code = request.app[DELETIONS].code(user_id)
+    owner = await request.app[LINKS].find_owner(notice.provider, notice.external_id)
+    code = await request.app[DELETIONS].code(sent, owner.user_id if owner else None)
+    await request.app[PLATFORM_EVENTS].take(replace(notice, kind=NoticeKind.DELETED))
     return json_response(wire.render_deletion(request.app[PUBLIC_URL], code))
 
 

@@ -75,8 +75,13 @@ class Recoveries:
 
     async def _take(self, identity: LinkedIdentity, holder: Account, recovered: Account) -> None:
         holder.unlinked(*identity.key)  # raises Conflict where it is the last way in
-        # Before it: a repetition would find nothing to do, and leave them.
+        # Before it: a repetition would find nothing to do, and leave them. After it: those that
+        # have begun since.
+        await self._end(holder, identity)
+        await self._store.move(identity, holder, recovered)
+        await self._end(holder, identity)
+
+    async def _end(self, holder: Account, identity: LinkedIdentity) -> None:
         await self._sessions.end_all(
             holder.user_id, reason=IDENTITY_MOVED, provider=identity.provider
         )
-        await self._store.move(identity, holder, recovered)

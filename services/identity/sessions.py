@@ -55,6 +55,7 @@ class IssuedTokens:
     """Lifetimes are in seconds from now."""
 
     user_id: str
+    session_id: str
     access_token: str = field(repr=False)
     expires_in: int
     refresh_token: str = field(repr=False)
@@ -199,6 +200,7 @@ class Sessions:
         lifetime = session.expires_at - now
         return IssuedTokens(
             user_id=account.user_id,
+            session_id=session.key.session_id,
             access_token=self._access_tokens.for_player(
                 account.user_id,
                 session_id=session.key.session_id,

@@ -66,4 +66,4 @@ class PoolPlayers:
 
     def _admit(self, kind: str, username: str, address: str) -> None:
         self._limits.attempt(address)
-        self._limits.pool_request(kind, username)
+        self._limits.pool_request(kind, username, address)

@@ -14,6 +14,7 @@ from yarl import URL
 from shared import errors
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2, connect=1)
+_MOST_CONNECTIONS = 100
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,256}"')
 
 
@@ -42,14 +43,19 @@ def new_session(
     *,
     tls: ssl.SSLContext | None = None,
     headers: Mapping[str, str] | None = None,
+    most_per_host: int = 0,
 ) -> aiohttp.ClientSession:
-    """No cookies, no proxy from the environment. Servers' certificates are checked by `tls`."""
+    """No cookies, no proxy from the environment. Servers' certificates are checked by `tls`.
+
+    `most_per_host`: so many connections for each of them, rather than a hundred for all.
+    """
+    in_all = 0 if most_per_host else _MOST_CONNECTIONS
     return aiohttp.ClientSession(
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
-        connector=aiohttp.TCPConnector(ssl=tls) if tls else None,
+        connector=aiohttp.TCPConnector(ssl=tls or True, limit=in_all, limit_per_host=most_per_host),
         headers={"Accept-Encoding": "identity", "User-Agent": "playmesh", **(headers or {})},
     )
 

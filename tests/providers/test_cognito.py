@@ -562,7 +562,7 @@ TABLE: list[tuple[tuple[str, ...], str, str, str]] = [
     (("ForgotPassword", "ResendConfirmationCode"), "UserNotFoundException", "", "ok"),
     (("ConfirmSignUp", "ConfirmForgotPassword"), "UserNotFoundException", "", "invalid_code"),
     (("InitiateAuth", "GlobalSignOut"), "UserNotConfirmedException", "", "action_required"),
-    (("ConfirmForgotPassword",), "UserNotConfirmedException", "", "action_required"),
+    (("ConfirmForgotPassword",), "UserNotConfirmedException", "", "invalid_code"),
     (("InitiateAuth", "GlobalSignOut"), "PasswordResetRequiredException", "", "action_required"),
     (("SignUp",), "UsernameExistsException", "User already exists", "ok"),
     (("ConfirmSignUp",), "AliasExistsException", "", "conflict"),
@@ -574,7 +574,7 @@ TABLE: list[tuple[tuple[str, ...], str, str, str]] = [
         "weak_password",
     ),
     (("ConfirmSignUp", "ConfirmForgotPassword"), "CodeMismatchException", "", "invalid_code"),
-    (("ConfirmSignUp", "ConfirmForgotPassword"), "ExpiredCodeException", AGAIN, "expired_code"),
+    (("ConfirmSignUp", "ConfirmForgotPassword"), "ExpiredCodeException", AGAIN, "invalid_code"),
     (
         ("ConfirmSignUp", "ConfirmForgotPassword"),
         "TooManyFailedAttemptsException",

@@ -55,7 +55,8 @@ def facebook(connections: Connections) -> GuardedNotices:
 
 
 async def test_a_known_request_is_read(facebook: GuardedNotices) -> None:
-    expected = Notice(NoticeKind.OTHER, "facebook", f"{APP_ID}:10150000000000001")
+    issued_at = datetime.fromtimestamp(ISSUED, UTC)
+    expected = Notice(NoticeKind.OTHER, "facebook", f"{APP_ID}:10150000000000001", issued_at)
     assert await facebook.read(VECTOR) == expected
 
 

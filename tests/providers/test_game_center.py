@@ -208,6 +208,20 @@ async def test_no_part_may_be_another_than_was_signed(
     assert await outcome(game_center, credential) == ("invalid_credential", "signature")
 
 
+async def test_a_player_has_one_id_where_one_bundle_id_ends_with_another(
+    open_provider: Open, variables: dict[str, str], fake: GameCenterFake
+) -> None:
+    """Else a part of the longer one would pass for the end of an id: somebody whom no ban is of."""
+    front, _, short = BUNDLE.partition(".")
+    game_center = open_provider(**variables | {"GAME_CENTER_BUNDLE_IDS": f"{short},{BUNDLE}"})
+    credential = fake.credential()
+    moved = {"bundle_id": short, "team_player_id": f"{PLAYER}{front}."}
+    assert await outcome(game_center, credential | moved) == ("invalid_credential", "player_id")
+    assert (await game_center.verify(credential)).external_id == f"{TEAM}:{PLAYER}"
+    of_short = await game_center.verify(fake.credential(bundle_id=short))
+    assert of_short.external_id == f"{TEAM}:{PLAYER}"
+
+
 async def test_the_time_may_not_be_another_than_was_signed(
     game_center: IdentityProvider, fake: GameCenterFake
 ) -> None:

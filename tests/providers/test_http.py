@@ -11,13 +11,17 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 
+from services.identity.idempotency import Idempotency
+from services.identity.nonces import Nonces
+from services.identity.ports import IdempotencyStore
 from services.identity.providers.breaker import CircuitBreaker
-from services.identity.providers.connections import Connections
+from services.identity.providers.connections import Connections, open_connections
 from services.identity.providers.http import TIMEOUT, Answer, ProviderHttp
 from services.identity.providers.shape import Refused, unavailable
 from shared import errors
 from tests.support.clock import ManualClock
 from tests.support.fakes.steam import APP_ID, IDENTITY, PATH, SteamFake, ticket
+from tests.support.platforms import refresh_key, seals
 from tests.support.servers import serving
 
 KEY = "CANARY-publisher-key"
@@ -416,3 +420,29 @@ async def test_no_cookie_is_kept_and_no_proxy_taken(connections: Connections) ->
     session = connections._session
     assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
     assert not session.trust_env
+
+
+# Beside another platform
+
+
+async def test_one_that_answers_slowly_leaves_connections_for_the_others(
+    fake: SteamFake, store: IdempotencyStore, clock: ManualClock
+) -> None:
+    gate = asyncio.Event()
+
+    async def answer_late(_request: web.Request) -> web.Response:
+        await gate.wait()
+        return web.json_response({})
+
+    slow = web.Application()
+    slow.router.add_get("/", answer_late)
+    idempotency = Idempotency(store, refresh_key, clock)
+    opened = open_connections(idempotency, Nonces(refresh_key, clock), seals(clock), clock)
+    async with opened as connections, serving(slow) as slow_url, fake.serving() as url:
+        one, other = connections.http("slow", slow_url), connections.http("steam", url)
+        calls = [asyncio.create_task(one.get("/", params={}, headers={})) for _ in range(200)]
+        try:
+            assert (await asyncio.wait_for(get(other), 1)).status == 200
+        finally:
+            gate.set()
+            await asyncio.gather(*calls, return_exceptions=True)

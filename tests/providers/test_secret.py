@@ -182,6 +182,14 @@ def test_those_of_all_platforms_are_known() -> None:
     assert read(**STEAM, STEAM_KEY=KEY).secrets == []
 
 
+def test_one_that_a_platform_may_do_without_is_known_as_well() -> None:
+    pool = {"COGNITO_USER_POOL_ID": "eu-west-1_AbCdEfGhI", "COGNITO_CLIENT_IDS": "1example"}
+    secret = {"COGNITO_CLIENT_SECRET_SECRET_ID": "playmesh/pool", "BACKEND": "aws"}
+    settings = read(PROVIDERS="cognito", **pool, **secret)
+    assert [one.secret_id for one in settings.secrets] == ["playmesh/pool"]
+    assert read(PROVIDERS="cognito", **pool).secrets == []
+
+
 @pytest.mark.parametrize(
     ("more", "fault"),
     [

@@ -320,6 +320,7 @@ class TestPlatformIdentity:
         ("written", "external_id"),
         [
             ("a%2Fb", "a/b"),
+            ("%7Ba%7D", "{a}"),
             ("a%23b", "a#b"),
             ("a%3Fb", "a?b"),
             ("a%25b", "a%b"),

@@ -23,6 +23,7 @@ from tests.support.fakes.cognito import (
     SESSION,
     SUBJECT,
     CognitoFake,
+    User,
 )
 from tests.support.identity_store import count
 from tests.support.people import Person, new_person
@@ -208,18 +209,16 @@ class TestPlayers:
         answer = await log_in(identity, username=PLAYER, password="An0ther-password")
         assert answer.status == 201
 
-    @pytest.mark.parametrize(
-        ("code", "expected"), [("000000", "invalid_code"), ("999999", "expired_code")]
-    )
+    @pytest.mark.parametrize("code", ["000000", "999999"], ids=["wrong", "over"])
     @pytest.mark.parametrize(
         ("path", "more"), [("confirm", {}), ("reset-password", {"new_password": PASSWORD})]
     )
     async def test_a_code_that_does_not_hold_is_a_400(
-        self, identity: RunningIdentity, path: str, more: dict[str, str], code: str, expected: str
+        self, identity: RunningIdentity, path: str, more: dict[str, str], code: str
     ) -> None:
         body = {"username": PLAYER, "code": code, **more}
         answer = await post(identity, f"/v1/cognito/{path}", **body)
-        assert (answer.status, answer.code) == (400, expected)
+        assert (answer.status, answer.code) == (400, "invalid_code")
 
     async def test_a_weak_password_is_a_400(self, identity: RunningIdentity) -> None:
         answer = await post(identity, "/v1/cognito/sign-up", username="new", password="weak")
@@ -236,17 +235,19 @@ class TestPlayers:
             (
                 "reset-password",
                 {"code": "000000", "new_password": PASSWORD},
-                (PLAYER, "nobody"),
+                (PLAYER, "nobody", "codeless"),
             ),
         ],
     )
     async def test_nobody_is_told_which_names_there_are(
         self,
         identity: RunningIdentity,
+        fake: CognitoFake,
         path: str,
         more: dict[str, str],
         names: tuple[str, ...],
     ) -> None:
+        fake.users["codeless"] = User(PASSWORD, "sub-codeless", has_code=False)
         await post(identity, "/v1/cognito/sign-up", username="unconfirmed", password=PASSWORD)
         told: list[object] = []
         for name in names:
@@ -569,6 +570,23 @@ class TestLimits:
         }
         assert statuses[PLAYER] == statuses["nobody"]
         assert statuses[PLAYER].index(429) == 5
+
+    async def test_nobody_uses_them_up_for_a_player_at_another_address(
+        self, identity: RunningIdentity, clock: ManualClock
+    ) -> None:
+        async def confirm(address: str) -> int:
+            body = {"username": "new", "code": "000000"}
+            headers = {"X-Forwarded-For": address}
+            path = "/v1/cognito/confirm"
+            return (await call(identity.http, "POST", path, json=body, headers=headers)).status
+
+        for _ in range(12):
+            for _ in range(8):
+                await confirm("198.51.100.1")
+            assert await confirm("198.51.100.2") == 400
+            clock.advance(3600)
+        many = [await confirm(f"198.51.100.{n}") for n in range(3, 20)]
+        assert many.count(400) == 10
 
     async def test_each_kind_of_request_has_its_own(self, identity: RunningIdentity) -> None:
         names = [PLAYER, PLAYER.upper()] * 3

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tests.support.fakes.apple import EXTERNAL_ID, TEAM, AppleFake, code
 from tests.support.fakes.facebook import FacebookFake, signed_request
 from tests.support.fakes.oidc import RAW_NONCE, SUBJECT
 from tests.support.identity_store import count
-from tests.support.interruptions import Crash, Interruption, When
+from tests.support.interruptions import Crash, Interruption, Late, When
 from tests.support.issuer import rsa_key
 from tests.support.people import Person, ban, new_person
 from tests.support.servers import Answer, serving
@@ -110,28 +110,6 @@ class World:
     @property
     def grants(self) -> int:
         return count(self.folder, "grants")
-
-
-class Late:
-    """Something happens before the first call of one name."""
-
-    def __init__(self, target: object, name: str, happens: Callable[[], Awaitable[None]]) -> None:
-        self._target = target
-        self._name = name
-        self._happens: Callable[[], Awaitable[None]] | None = happens
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the target's
-        attribute = getattr(self._target, name)
-        if name != self._name:
-            return attribute
-
-        async def late(*args: object) -> object:
-            happens, self._happens = self._happens, None
-            if happens:
-                await happens()
-            return await attribute(*args)
-
-        return late
 
 
 def player_data() -> web.Application:
@@ -358,7 +336,7 @@ class TestUnlink:
             await links.unlink(guest.user_id, "apple")
 
         async def log_in() -> None:
-            assert (await world.log_in()).status == 201
+            assert (await world.log_in()).status == (401 if before == "put" else 201)
 
         if before == "put":
             grants = links._grants
@@ -467,6 +445,37 @@ class TestAppleDeletes:
         assert [one.key for one in account.identities] == [FACEBOOK]
 
 
+class TestToldAgainToWhoRemembersNothing:
+    """Another process, or the same one after a restart."""
+
+    @pytest.mark.parametrize("kind", ["consent-revoked", "account-deleted"])
+    async def test_apple_s_notice_leaves_a_new_beginning_alone(
+        self, tmp_path: Path, clock: ManualClock, apple: AppleFake, kind: str
+    ) -> None:
+        async with worlds(tmp_path, clock, apple) as world:
+            player = await world.player()
+            sent = apple.notification(kind)
+            assert (await world.send(sent)).status == 200
+            await player.call("DELETE", "/v1/account")
+            clock.advance(2 * 60)
+            again = await world.player()
+        async with worlds(tmp_path, clock, apple) as another:
+            assert (await another.send(sent)).status == 200
+            assert not (await another.account(again)).is_gone
+            assert (await another.owner(), another.grants) == (again.user_id, 1)
+
+    async def test_facebook_s_request_leaves_a_new_beginning_alone(self, world: World) -> None:
+        await world.of_facebook()
+        issued_at = to_seconds(world.clock.now())
+        sent = {"signed_request": signed_request(SECRET, issued_at)}
+        assert (await call(world.identity.http, "POST", DELETION, data=sent)).status == 200
+        world.clock.advance(2 * 60)
+        again = await world.of_facebook()
+        assert (await call(world.identity.http, "POST", DELETION, data=sent)).status == 200
+        assert not (await world.account(again)).is_gone
+        assert (await again.refresh()).status == 200
+
+
 class TestAppleIsNotTaken:
     @pytest.mark.parametrize(
         "changes",
@@ -541,6 +550,14 @@ class TestFacebook:
         await world.identity.app[ERASURES].tick()
         status = await call(world.identity.http, "GET", path)
         assert status.json() == {"status": "done"}
+
+    async def test_asked_again_it_is_no_further_than_it_is(self, world: World) -> None:
+        """The first answer was lost."""
+        await world.of_facebook()
+        for _ in range(2):
+            told = (await world.signed(DELETION)).json()
+            answer = await call(world.identity.http, "GET", told["url"].removeprefix(PUBLIC))
+            assert answer.json() == {"status": "under_way"}
 
     async def test_somebody_whom_we_do_not_know_gets_an_answer_of_the_same_shape(
         self, world: World

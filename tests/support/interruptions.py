@@ -1,4 +1,6 @@
-"""A process that dies, or a request or reply that gets lost, at a call of a test's choice."""
+"""A process that dies, a request or reply that gets lost, or what others do, at a call of a test's
+choice.
+"""
 
 import enum
 import functools
@@ -63,3 +65,25 @@ class _Interrupted:
         if name not in self._interruption.operations:
             return attribute
         return functools.partial(self._interruption.call, attribute)
+
+
+class Late:
+    """Something happens before the first call of one name."""
+
+    def __init__(self, target: object, name: str, happens: Callable[[], Awaitable[None]]) -> None:
+        self._target = target
+        self._name = name
+        self._happens: Callable[[], Awaitable[None]] | None = happens
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the target's
+        attribute = getattr(self._target, name)
+        if name != self._name:
+            return attribute
+
+        async def late(*args: object) -> object:
+            happens, self._happens = self._happens, None
+            if happens:
+                await happens()
+            return await attribute(*args)
+
+        return late

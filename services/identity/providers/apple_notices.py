@@ -13,7 +13,7 @@ from shared import errors, strict_json
 from shared.auth import jws
 from shared.auth.jwk_set import THEIRS
 from shared.auth.verifier import LEEWAY
-from shared.clock import Clock, to_millis
+from shared.clock import Clock, from_millis, to_millis
 from shared.strict_json import JsonValue
 
 _MAX_AGE = timedelta(hours=24).total_seconds()
@@ -73,7 +73,10 @@ class AppleNotices:
         if not _is_name(subject) or not _is_name(notice_id):
             raise _invalid("events")
         external_id = f"{self._settings.scope}:{subject}"
-        return Notice(kind, self._settings.provider, external_id, notice_id=f"{notice_id}")
+        issued_at = from_millis(int(_moment(claims, "iat") * 1000))
+        return Notice(
+            kind, self._settings.provider, external_id, issued_at, notice_id=f"{notice_id}"
+        )
 
 
 def _invalid(reason: str) -> Refused:

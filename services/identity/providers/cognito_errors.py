@@ -64,8 +64,8 @@ class Exceptional:
                 return self._not_authorized()
             case "InvalidParameterException":
                 return _POOL_SETTINGS if self._is_ours() else _BAD_PARAMETER
-            case "UserNotFoundException" if self.operation in _CODES:
-                return errors.InvalidCode, "no_such_user"
+            case name if name in _NO_CODE and self.operation in _CODES:
+                return errors.InvalidCode, _NO_CODE[name]
             case "LimitExceededException" if self.operation == SIGN_UP:
                 return _sign_up_limit, "limit"
             case name if name.startswith(_CONFIGURATION):
@@ -141,6 +141,12 @@ _CONFIGURATION = (
     "OperationNotEnabled",
     "FeatureUnavailableInTier",
 )
+# Cognito has one of these for who has asked for no code, and another for who is nobody.
+_NO_CODE: Mapping[str, str] = {
+    "UserNotFoundException": "no_such_user",
+    "UserNotConfirmedException": "not_confirmed",
+    "ExpiredCodeException": "expired_code",
+}
 _TABLE: Mapping[str, Meaning] = {
     "UserNotFoundException": (errors.InvalidCredential, "no_such_user"),
     "UserNotConfirmedException": (_action("CONFIRM_SIGN_UP"), "not_confirmed"),

@@ -28,6 +28,8 @@ _COOL_DOWN = 60.0
 # A player's login is worth more than a day's delay in learning that a platform has lost a key.
 _HARD_LIMIT = 24 * 3600.0
 _LONGEST_DELAY = 60.0
+# A platform that answers slowly must not take those that the others need.
+_MOST_CONNECTIONS = 64
 
 
 class Connections:
@@ -102,5 +104,5 @@ class Connections:
 async def open_connections(
     idempotency: Idempotency, nonces: Nonces, seals: Seals, clock: Clock
 ) -> AsyncIterator[Connections]:
-    async with new_session(TIMEOUT) as session:
+    async with new_session(TIMEOUT, most_per_host=_MOST_CONNECTIONS) as session:
         yield Connections(session, idempotency, nonces, seals, clock)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from services.identity.models import Notice, NoticeKind
 from services.identity.providers.shape import Refused
 from shared import errors, strict_json
-from shared.clock import Clock, to_seconds
+from shared.clock import Clock, from_millis, to_seconds
 from shared.strict_json import JsonValue
 
 _SIGNED = re.compile(r"([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{1,4096})")
@@ -44,7 +44,7 @@ def read_signed_request(sent: str, *, app_id: str, app_secret: str, clock: Clock
     user_id = payload.get("user_id")
     if not isinstance(user_id, str) or not _ID.fullmatch(user_id):
         raise _invalid("user_id")
-    return Notice(NoticeKind.OTHER, "facebook", f"{app_id}:{user_id}")
+    return Notice(NoticeKind.OTHER, "facebook", f"{app_id}:{user_id}", from_millis(issued * 1000))
 
 
 def _object(encoded: str) -> Mapping[str, JsonValue]:

@@ -99,6 +99,10 @@ class GameCenterPlatform:
         timestamp = self._timestamp(part(credential, "timestamp"))
         if bundle_id not in self._settings.bundle_ids:
             raise Refused(errors.WrongAudience(), "bundle_id")
+        # The two are signed without a mark between them: with the longest that fits it is one id.
+        together = player_id + bundle_id
+        if bundle_id != max(filter(together.endswith, self._settings.bundle_ids), key=len):
+            raise _invalid("player_id")
         key = await self._certificates.key(number)
         signed = signed_bytes(player_id, bundle_id, timestamp, salt)
         try:

@@ -142,8 +142,8 @@ def read_secret(env: Env, name: str) -> Secret:
 
 
 def read_optional_secret(env: Env, name: str) -> Secret | None:
-    """As `read_secret`; None where neither is set."""
-    is_set = env.text(name, "") or env.text(f"{name}_FILE", "")
+    """As `read_secret`; None where none of the three is set."""
+    is_set = any(env.text(one, "") for one in (name, f"{name}_FILE", f"{name}_SECRET_ID"))
     return read_secret(env, name) if is_set else None
 
 

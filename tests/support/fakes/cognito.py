@@ -101,6 +101,7 @@ class User:
     subject: str
     is_confirmed: bool = True
     email: str | None = None
+    has_code: bool = True
 
 
 class Exceptional(Exception):
@@ -319,7 +320,7 @@ class CognitoFake:
             raise Exceptional(*SCENARIOS["u-unknown"])
         if operation in ("ResendConfirmationCode", "ForgotPassword"):
             return _DELIVERY
-        if body["ConfirmationCode"] == "999999":
+        if body["ConfirmationCode"] == "999999" or not user.has_code:
             text = "Invalid code provided, please request a code again."
             raise Exceptional("ExpiredCodeException", text)
         if body["ConfirmationCode"] != CODE:
