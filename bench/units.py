@@ -34,6 +34,7 @@ from services.identity.models import (
     SessionKey,
 )
 from services.identity.revocations import Revocations
+from services.player_data import changes
 from services.player_data.adapters import dynamodb as player_data
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
@@ -45,6 +46,7 @@ from shared.ids import new_id, new_key
 from tests.support import aws
 
 KILOBYTE = 1024
+BY = "a" * 32
 Show = Callable[[str, Awaitable[Any]], Awaitable[Any]]
 """Does the work, tells what it cost under a name, and answers what it answers."""
 
@@ -134,8 +136,8 @@ async def measure(endpoint: str) -> None:
             key = RecordKey(guest.account.user_id, "saves", f"slot{size:g}")
             value = "x" * int(size * KILOBYTE)
             named = f"{size:g} KB"
-            await show(f"create a record of {named}", records.put(key, value, Precondition.ABSENT))
-            await show(f"overwrite it, {named}", records.put(key, value, Precondition.at(1)))
+            await show(f"create a record of {named}", put(records, key, value, Precondition.ABSENT))
+            await show(f"overwrite it, {named}", put(records, key, value, Precondition.at(1)))
             await show(f"read it, {named}", records.get(key))
             await show(f"read its 1 version of {named}", records.versions(key))
         await show(
@@ -145,14 +147,17 @@ async def measure(endpoint: str) -> None:
             ),
         )
         largest = RecordKey(guest.account.user_id, "saves", "slot64")
-        await show("delete a record of 64 KB", records.delete(largest, Precondition.ALWAYS))
-        again = records.put(largest, "x" * 64 * KILOBYTE, Precondition.ABSENT)
+        await show(
+            "delete a record of 64 KB",
+            records.write(largest, changes.delete, Precondition.ALWAYS, by=BY),
+        )
+        again = put(records, largest, "x" * 64 * KILOBYTE, Precondition.ABSENT)
         await show("create it again, 64 KB", again)
         await show("a write that is refused, 64 KB", refused(records, largest))
         often = RecordKey(guest.account.user_id, "saves", "slot4")
         for _ in range(HISTORY + 2):
-            await records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
-        overwrite = records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
+            await put(records, often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
+        overwrite = put(records, often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
         await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
         await show(f"read its {HISTORY} versions", records.versions(often))
         await measure_farewell(client, prefix, clock, show)
@@ -224,7 +229,7 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
     records = Records(record_store, clock)
     for number in range(6):
         slot = RecordKey(user_id, "saves", f"slot{number % 3}")
-        await records.put(slot, "x" * KILOBYTE, Precondition.ALWAYS)
+        await put(records, slot, "x" * KILOBYTE, Precondition.ALWAYS)
 
     exports = Exports(accounts, sessions, holders)
     await show("export a player: identity", exports.own(user_id))
@@ -285,9 +290,13 @@ async def reuse(sessions: identity.DynamoSessionStore, key: SessionKey) -> None:
         await refresh(sessions, key, counter=1)
 
 
+async def put(records: Records, key: RecordKey, value: str, precondition: Precondition) -> None:
+    await records.write(key, changes.put(value), precondition, by=BY)
+
+
 async def refused(records: Records, key: RecordKey) -> None:
     with suppress(errors.VersionConflict):
-        await records.put(key, "x", Precondition.at(1))
+        await put(records, key, "x", Precondition.at(1))
 
 
 def main() -> int:

@@ -127,14 +127,24 @@ class Table:
             if _position(failed.item, operation) is None:
                 raise
 
-    def creation(self, item: Item, operation: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The parameters of a Put where there is nothing yet."""
+    def creation(
+        self,
+        item: Item,
+        operation: Mapping[str, Any],
+        *,
+        unless: str = "",
+        values: Item | None = None,
+    ) -> Mapping[str, Any]:
+        """The parameters of a Put where there is nothing yet, or only what `unless` holds for."""
         condition = f"attribute_not_exists(#{self._key_names[0]})"
+        if unless:
+            condition = f"{condition} OR {unless}"
         return {
             "TableName": self.name,
             "Item": {**item, _OPERATIONS[0]: operation},
             "ConditionExpression": condition,
             "ExpressionAttributeNames": _names(condition),
+            **({"ExpressionAttributeValues": values} if values else {}),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 

@@ -39,12 +39,15 @@ async def open_records(server: ServerSettings, check: StartCheck) -> AsyncIterat
         await database.close()
         return
     # Imported here: where nothing is kept in AWS, its libraries need not be installed.
-    from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore  # noqa: PLC0415
+    from services.player_data.adapters.dynamodb import (  # noqa: PLC0415
+        TABLES,
+        DynamoRecordStore,
+    )
     from shared import aws, dynamodb  # noqa: PLC0415
 
     async with aws.client("dynamodb") as client:
-        prefix, tables = server.aws.table_prefix, (RECORDS, RECORD_VERSIONS)
-        check.add(dynamodb.probes(client, prefix, *tables))
+        prefix = server.aws.table_prefix
+        check.add(dynamodb.probes(client, prefix, *TABLES))
         yield DynamoRecordStore(client, prefix)
 
 
@@ -53,8 +56,8 @@ def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Appl
         largest_body=_LARGEST_BODY,
         describe={errors.VersionConflict: wire.describe_conflict},
     )
-    app[RECORDS] = Records(store, clock)
-    app[PROFILES] = Profiles(store, clock)
+    app[RECORDS] = records = Records(store, clock)
+    app[PROFILES] = Profiles(records)
     app[ERASURE] = Erasure(store)
     app[EXPORT] = Export(store)
     app.add_routes(routes)

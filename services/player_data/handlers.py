@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from services.player_data import wire
+from services.player_data import changes, wire
 from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS
-from services.player_data.models import RecordKey
+from services.player_data.models import Change, RecordKey
 from services.player_data.records import resolve_player
 from shared.auth.middleware import CLAIMS, require_scope
 from shared.http.bodies import read_json, read_parameters
@@ -50,20 +50,12 @@ async def get_record(request: web.Request) -> web.Response:
 
 @_routes.put(_RECORD)
 async def put_record(request: web.Request) -> web.Response:
-    key, precondition = _key(request), wire.read_precondition(request.headers)
-    written = await request.app[RECORDS].put(key, await read_json(request), precondition)
-    record = written.record
-    status = HTTPStatus.CREATED if written.created else HTTPStatus.OK
-    return web.json_response(
-        text=wire.render_record(record), status=status, headers=wire.record_headers(record)
-    )
+    return await _write(request, changes.put(await read_json(request)))
 
 
 @_routes.delete(_RECORD)
 async def delete_record(request: web.Request) -> web.Response:
-    precondition = wire.read_precondition(request.headers)
-    await request.app[RECORDS].delete(_key(request), precondition)
-    return web.Response(status=HTTPStatus.NO_CONTENT)
+    return await _write(request, changes.delete)
 
 
 @_routes.get(_VERSIONS)
@@ -111,6 +103,22 @@ routes = [
     *drop_in("/set-player-data", set_player_data),
     *drop_in("/get-player-data", get_player_data),
 ]
+
+
+async def _write(request: web.Request, change: str | Change) -> web.Response:
+    written = await request.app[RECORDS].write(
+        _key(request),
+        change,
+        wire.read_precondition(request.headers),
+        by=request[CLAIMS].subject,
+    )
+    record = written.record
+    if record is None:
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+    status = HTTPStatus.CREATED if written.created else HTTPStatus.OK
+    return web.json_response(
+        text=wire.render_record(record), status=status, headers=wire.record_headers(record)
+    )
 
 
 def _key(request: web.Request) -> RecordKey:

@@ -8,9 +8,10 @@ from services.player_data.models import (
     ExportPage,
     Page,
     Position,
-    Precondition,
+    Receipt,
     Record,
     RecordKey,
+    Write,
     Written,
 )
 
@@ -18,11 +19,8 @@ from services.player_data.models import (
 class RecordStore(Protocol):
     """Records by player, collection and key. Every method raises Unavailable in bad weather.
 
-    A write is one atomic step: its precondition is checked against the state that it changes.
-    Where the precondition does not hold it raises VersionConflict with the record as it is
-    (`current`, None where there is none) and changes nothing. Reads see every acknowledged
-    write. The version of a key grows by one with each write, deletions included, until its player
-    is erased.
+    Reads see every acknowledged write. The version of a key grows by one with each write,
+    deletions included, until its player is erased.
 
     A write to version n keeps the values of the versions n - `keep` to n - 1, in the same step:
     its failure neither adds to what is kept nor takes from it. Two numbers over the life of a key
@@ -31,24 +29,30 @@ class RecordStore(Protocol):
 
     async def get(self, key: RecordKey) -> Record | None: ...
 
-    async def put(
+    async def write(
         self,
-        key: RecordKey,
-        value: str,
+        writes: Sequence[Write],
         *,
-        precondition: Precondition,
-        keep: int,
+        by: str,
         now: datetime,
-    ) -> Written:
-        """The record as stored. `created_at` is that of the last creation."""
-        ...
+        receipt: Receipt | None = None,
+    ) -> Sequence[Written]:
+        """Do all writes or none, at most MOST_WRITES, of different keys of one player; in order.
 
-    async def delete(
-        self, key: RecordKey, *, precondition: Precondition, keep: int, now: datetime
-    ) -> int | None:
-        """The version of the deletion; None, and no change, where there was no record.
+        One atomic step: what a write makes of a record is stored only in place of that record. `by`
+        is who writes. `created_at` is that of the last creation. What changes nothing, as a Change
+        may, and to delete what is not there, makes no version.
 
-        Not the record: a store whose reply got lost could not tell it a second time.
+        Raises WritesFailed with the error of every write that cannot be done, a precondition that
+        does not hold being VersionConflict with the record as it is, and changes nothing then.
+        Unavailable where others change the records all the time.
+
+        With a `receipt` the writes are done once: where they were done before, and the receipt has
+        not expired at `now` (which it has *at* its instant), nothing changes, and the answer is
+        what it was then. Where it was another request, it raises IdempotencyKeyReused. What failed
+        leaves no receipt. Of many callers with one receipt one writes, and all are answered alike.
+        Where the answer had a value of more than MOST_REMEMBERED, of a change that is a function,
+        and the key has pushed it out of its versions since, it raises Conflict.
         """
         ...
 

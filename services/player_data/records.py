@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 from services.player_data.models import (
     HISTORY,
+    Change,
     Page,
     Precondition,
     Record,
     RecordKey,
+    Write,
+    WritesFailed,
     Written,
-    check_size,
 )
 from services.player_data.ports import RecordStore
-from shared import errors, strict_json
+from shared import errors
 from shared.clock import Clock
-from shared.strict_json import JsonValue
 
 ME = "me"
 
@@ -31,20 +32,16 @@ class Records:
             raise errors.NotFound("there is no such record")
         return record
 
-    async def put(self, key: RecordKey, value: JsonValue, precondition: Precondition) -> Written:
-        """Raises VersionConflict with the current record, TooLarge."""
-        text = check_size(strict_json.dumps(value))
-        return await self._store.put(
-            key, text, precondition=precondition, keep=HISTORY, now=self._clock.now()
-        )
-
-    async def delete(self, key: RecordKey, precondition: Precondition) -> None:
-        """Raises VersionConflict with the current record, NotFound."""
-        deleted = await self._store.delete(
-            key, precondition=precondition, keep=HISTORY, now=self._clock.now()
-        )
-        if deleted is None:
-            raise errors.NotFound("there is no such record")
+    async def write(
+        self, key: RecordKey, change: str | Change, precondition: Precondition, *, by: str
+    ) -> Written:
+        """Raises VersionConflict with the current record, and what `change` raises."""
+        one = Write(key, change, precondition, HISTORY)
+        try:
+            (written,) = await self._store.write([one], by=by, now=self._clock.now())
+        except WritesFailed as failed:
+            raise failed.failures[0] from None
+        return written
 
     async def list(
         self,

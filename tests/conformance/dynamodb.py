@@ -21,7 +21,7 @@ from services.identity.adapters.dynamodb import (
     DynamoSessionStore,
 )
 from services.identity.models import Ban, Mark, SessionKey
-from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore
+from services.player_data.adapters.dynamodb import TABLES, DynamoRecordStore
 from shared import errors
 from shared.aws import Client
 from shared.clock import from_millis, to_seconds
@@ -37,7 +37,6 @@ from tests.conformance.records_model import RecordStoreMachine
 from tests.conformance.sessions import ALICE, SESSION, SessionStoreContract, redeem, start
 from tests.support.aws import EventuallyConsistent, client, new_tables
 
-TABLES = (RECORDS, RECORD_VERSIONS)
 FEW = settings(max_examples=8, stateful_step_count=40, deadline=None)
 
 

@@ -18,6 +18,9 @@ from services.player_data.models import (
     Precondition,
     Record,
     RecordKey,
+    Write,
+    WritesFailed,
+    Written,
     check_name,
 )
 from services.player_data.ports import RecordStore
@@ -34,6 +37,15 @@ T2 = T0 + timedelta(hours=1)
 T3 = T0 + timedelta(days=4000)
 
 
+async def write(store: RecordStore, one: Write, *, now: datetime = T0) -> Written:
+    """Raises what is in its way."""
+    try:
+        (written,) = await store.write([one], by="", now=now)
+    except WritesFailed as failed:
+        raise failed.failures[0] from None
+    return written
+
+
 async def put(
     store: RecordStore,
     key: RecordKey = KEY,
@@ -43,7 +55,8 @@ async def put(
     keep: int = HISTORY,
     now: datetime = T0,
 ) -> Record:
-    written = await store.put(key, value, precondition=precondition, keep=keep, now=now)
+    written = await write(store, Write(key, value, precondition, keep), now=now)
+    assert written.record
     return written.record
 
 
@@ -55,7 +68,7 @@ async def delete(
     keep: int = HISTORY,
     now: datetime = T0,
 ) -> int | None:
-    return await store.delete(key, precondition=precondition, keep=keep, now=now)
+    return (await write(store, Write(key, None, precondition, keep), now=now)).version
 
 
 async def numbers(store: RecordStore, key: RecordKey = KEY) -> list[int]:

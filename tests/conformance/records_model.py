@@ -9,7 +9,17 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from services.player_data.models import Held, Page, Position, Precondition, Record, RecordKey
+from services.player_data.models import (
+    Held,
+    Page,
+    Position,
+    Precondition,
+    Record,
+    RecordKey,
+    Write,
+    WritesFailed,
+    Written,
+)
 from services.player_data.ports import RecordStore
 from shared import errors
 
@@ -132,19 +142,20 @@ class RecordStoreMachine(RuleBasedStateMachine):
         self.runner.run(self.stack.aclose())
         self.runner.close()
 
+    def write(self, one: Write) -> Written:
+        try:
+            (written,) = self.runner.run(self.store.write([one], by="", now=self.now))
+        except WritesFailed as failed:
+            raise failed.failures[0] from None
+        return written
+
     @rule(key=keys, value=st.integers(0, 9).map(str), precondition=preconditions)
     def put(self, key: RecordKey, value: str, precondition: Precondition) -> None:
         self.now += timedelta(milliseconds=1)
 
-        async def write() -> Record:
-            written = await self.store.put(
-                key, value, precondition=precondition, keep=KEEP[key.key], now=self.now
-            )
-            return written.record
-
         expected = self.model.put(key, value, precondition, self.now)
         try:
-            same(self.runner.run(write()), expected)
+            same(self.write(Write(key, value, precondition, KEEP[key.key])).record, expected)
         except errors.VersionConflict as conflict:
             same(conflict, expected)
 
@@ -152,14 +163,9 @@ class RecordStoreMachine(RuleBasedStateMachine):
     def delete(self, key: RecordKey, precondition: Precondition) -> None:
         self.now += timedelta(milliseconds=1)
 
-        async def write() -> int | None:
-            return await self.store.delete(
-                key, precondition=precondition, keep=KEEP[key.key], now=self.now
-            )
-
         expected = self.model.delete(key, precondition)
         try:
-            same(self.runner.run(write()), expected)
+            same(self.write(Write(key, None, precondition, KEEP[key.key])).version, expected)
         except errors.VersionConflict as conflict:
             same(conflict, expected)
 

@@ -18,11 +18,12 @@ finds it. An item from before there were births keeps the slots without one.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from weakref import WeakValueDictionary
 
+from services.player_data.adapters import receipts
 from services.player_data.models import (
     LARGEST_PAGE,
     ExportPage,
@@ -30,24 +31,27 @@ from services.player_data.models import (
     Page,
     Position,
     Precondition,
+    Receipt,
     Record,
     RecordKey,
+    Write,
+    WritesFailed,
     Written,
     fill_page,
+    outcomes,
 )
 from shared import errors, ids
 from shared.aws import Client
-from shared.clock import from_millis, to_millis
+from shared.clock import from_millis, to_millis, to_seconds
 from shared.dynamodb import (
-    NONE,
-    Applied,
     ConditionFailed,
     Item,
     Table,
     TableDefinition,
+    binary,
     number,
-    shift,
     string,
+    transact,
 )
 
 _SCHEMA = {
@@ -71,17 +75,23 @@ RECORD_VERSIONS = TableDefinition(
     schema=_SCHEMA,
     operations=("put_item", "query", "batch_write_item"),
 )
+RECEIPTS = TableDefinition(
+    name="receipts",
+    schema=_SCHEMA,
+    ttl_attribute="expires_at",
+    operations=("get_item", "put_item", "query", "batch_write_item"),
+)
+TABLES = (RECORDS, RECORD_VERSIONS, RECEIPTS)
 
 _HIGHEST = "\U0010ffff"
 _EXISTS = "attribute_exists(#value)"
 _ABSENT = "attribute_not_exists(#value)"
-_MOST_OPERANDS = 100
-_CREATED = ("created_at", "c1", "c2", "c3", "c4")
-"""When the record was created, as of now and as of each of the last writes before."""
 _COUNT = [
     "#version = if_not_exists(#version, :zero) + :one",
     "#birth = if_not_exists(#birth, :birth)",
+    "#previous_at = if_not_exists(#updated_at, :zero)",
     "#updated_at = :now",
+    "#written_by = :by",
     "#keep = :keep",
 ]
 _LENGTH_OF_BIRTH = 8
@@ -95,44 +105,40 @@ _MOST_SLOTS = 100
 
 class DynamoRecordStore:
     def __init__(self, client: Client, prefix: str) -> None:
+        self._client = client
         self._table = Table(client, prefix, RECORDS)
         self._history = Table(client, prefix, RECORD_VERSIONS)
+        self._receipts = Table(client, prefix, RECEIPTS)
         self._turns: WeakValueDictionary[RecordKey, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, key: RecordKey) -> Record | None:
         return _record(await self._table.get(_key(key)))
 
-    async def put(
+    async def write(
         self,
-        key: RecordKey,
-        value: str,
+        writes: Sequence[Write],
         *,
-        precondition: Precondition,
-        keep: int,
+        by: str,
         now: datetime,
-    ) -> Written:
-        change = _Change(
-            ["#created_at = if_not_exists(#created_at, :now)", "#value = :value"],
-            {":value": string(value)},
-        )
-        applied = await self._write(key, change, precondition, keep, now)
-        created_at = _created_at(applied, 0) or now
-        return Written(
-            Record(key, value, _version(applied), created_at, updated_at=now),
-            created=_created_at(applied, 1) is None,
-        )
-
-    async def delete(
-        self, key: RecordKey, *, precondition: Precondition, keep: int, now: datetime
-    ) -> int | None:
-        change = _Change([], {}, remove="#value, #created_at")
-        exists = replace(precondition, may_be_absent=False)
-        try:
-            return _version(await self._write(key, change, exists, keep, now))
-        except errors.VersionConflict as conflict:
-            if conflict.current is None and precondition.may_be_absent:
-                return None
-            raise
+        receipt: Receipt | None = None,
+    ) -> Sequence[Written]:
+        if receipt is None and len(writes) == 1 and _is_creation(writes[0]):
+            return [await self._create(writes[0], by, now)]
+        async with self._turn(writes):
+            for _ in range(_ATTEMPTS):
+                seen = await asyncio.gather(*(self._table.get(_key(one.key)) for one in writes))
+                # After the look: of what is not in `seen` yet the receipt is not there either.
+                if receipt and (answer := await self._answer(receipt, now)) is not None:
+                    return [await self._whole(one) for one in receipts.read(answer, writes)]
+                values = outcomes(writes, [_record(item) for item in seen])
+                changes = [_Change(*one, by, now) for one in zip(writes, values, seen, strict=True)]
+                await self._keep(changes)
+                try:
+                    await self._commit(changes, receipt, now)
+                except ConditionFailed:
+                    continue
+                return [change.written for change in changes]
+        raise errors.Unavailable("the record is being changed too often")
 
     async def list(
         self,
@@ -208,7 +214,7 @@ class DynamoRecordStore:
 
     async def erase(self, player: str, *, limit: int) -> bool:
         left = limit
-        for table in (self._history, self._table):
+        for table in (self._history, self._table, self._receipts):
             keys, more = await table.query(
                 "#player = :player", {":player": string(player)}, limit=left, keys_only=True
             )
@@ -243,86 +249,164 @@ class DynamoRecordStore:
             if start is None:
                 return sorted(found, key=lambda record: record.version, reverse=True)
 
-    async def _write(
-        self,
-        key: RecordKey,
-        change: "_Change",
-        precondition: Precondition,
-        keep: int,
-        now: datetime,
-    ) -> Applied:
-        """Raises VersionConflict, TooLarge."""
-        change = replace(
-            change,
-            values={
-                **change.values,
-                ":zero": number(0),
-                ":one": number(1),
-                ":now": number(to_millis(now)),
-                ":keep": number(keep),
-                ":birth": string(ids.new_id()[:_LENGTH_OF_BIRTH]),
-            },
+    async def _create(self, write: Write, by: str, now: datetime) -> Written:
+        """In one call: there is nothing to copy, and whether there is, its condition says."""
+        change = _Change(write, write.outcome(None), None, by, now)
+        try:
+            applied = await self._table.update(
+                _key(write.key), **{**change.parameters, "condition": _ABSENT}
+            )
+        except ConditionFailed as failed:
+            conflict = errors.VersionConflict(current=_record(failed.item))
+            raise WritesFailed({0: conflict}) from None
+        return change.written_at(_number(applied.item, "version") - applied.later)
+
+    async def _keep(self, changes: Sequence["_Change"]) -> None:
+        """Copy what will be overwritten to its slot."""
+        copies = [change.copy for change in changes if change.copy]
+        await asyncio.gather(*(self._history.put_newer(copy, by="version") for copy in copies))
+
+    async def _commit(
+        self, changes: Sequence["_Change"], receipt: Receipt | None, now: datetime
+    ) -> None:
+        """Raises ConditionFailed."""
+        real = [change for change in changes if not change.idle]
+        if receipt is None and len(real) <= 1:
+            for change in real:
+                await self._table.update(_key(change.write.key), **change.parameters)
+            return
+        operation = binary(ids.new_operation())
+        writes = [
+            (
+                "Update",
+                self._table.change(_key(one.write.key), operation=operation, **one.parameters),
+            )
+            for one in real
+        ]
+        if receipt:
+            answer = receipts.render(
+                [change.written for change in changes], [change.write for change in changes]
+            )
+            writes.append(("Put", self._receipt(receipt, answer, operation, now)))
+        await transact(self._client, operation, writes)
+
+    def _receipt(
+        self, receipt: Receipt, answer: str, operation: Mapping[str, Any], now: datetime
+    ) -> Mapping[str, Any]:
+        item = {
+            **_receipt_key(receipt),
+            "request": binary(receipt.request),
+            "answer": string(answer),
+            "valid_until": number(to_millis(receipt.expires_at)),
+            "expires_at": number(to_seconds(receipt.expires_at)),
+        }
+        return self._receipts.creation(
+            item, operation, unless="#valid_until <= :now", values={":now": number(to_millis(now))}
         )
-        if keep == 0 or not precondition.may_overwrite:
-            try:
-                return await self._apply(key, change, *_condition(precondition))
-            except ConditionFailed as failed:
-                raise errors.VersionConflict(current=_record(failed.item)) from None
-        async with self._turn(key):
-            return await self._copy_and_apply(key, change, precondition, keep)
+
+    async def _answer(self, receipt: Receipt, now: datetime) -> str | None:
+        """Raises IdempotencyKeyReused."""
+        item = await self._receipts.get(_receipt_key(receipt))
+        if item is None or _number(item, "valid_until") <= to_millis(now):
+            return None
+        receipts.check(receipt, item["request"]["B"])
+        answer: str = item["answer"]["S"]
+        return answer
+
+    async def _whole(self, written: Written) -> Written:
+        if receipts.is_whole(written):
+            return written
+        item = await self._table.get(_key(written.key))
+        return receipts.complete(written, [_record(item), *await self._kept(written.key, item)])
 
     @contextlib.asynccontextmanager
-    async def _turn(self, key: RecordKey) -> AsyncIterator[None]:
+    async def _turn(self, writes: Sequence[Write]) -> AsyncIterator[None]:
         """Writers of one key, as far as they are of one process, go one after the other.
 
         Of those that try at once all but one would have paid for nothing.
         """
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        try:
-            async with asyncio.timeout(_LONGEST_WAIT):
-                await turn.acquire()
-        except TimeoutError:
-            raise errors.Unavailable("the record is being changed too often") from None
-        try:
-            yield
-        finally:
-            turn.release()
-
-    async def _copy_and_apply(
-        self, key: RecordKey, change: "_Change", precondition: Precondition, keep: int
-    ) -> Applied:
-        seen = await self._table.get(_key(key))
-        for _ in range(_ATTEMPTS):
-            current = _record(seen)
-            if not precondition.admits(current):
-                raise errors.VersionConflict(current=current)
-            if seen is not None and current is not None:
-                await self._history.put_newer(_copy(current, _birth(seen), keep), by="version")
+        async with contextlib.AsyncExitStack() as turns:
             try:
-                return await self._apply(key, change, *_unchanged(seen))
-            except ConditionFailed as failed:
-                seen = failed.item
-        raise errors.Unavailable("the record is being changed too often")
-
-    async def _apply(
-        self, key: RecordKey, change: "_Change", condition: str, values: Item
-    ) -> Applied:
-        return await self._table.update(
-            _key(key),
-            assignments=[*shift(*_CREATED), *change.assignments, *_COUNT],
-            remove=change.remove,
-            condition=condition,
-            values={**change.values, **values},
-        )
+                async with asyncio.timeout(_LONGEST_WAIT):
+                    # In one order, so that no two wait for each other.
+                    for key in sorted((one.key for one in writes), key=_order):
+                        await turns.enter_async_context(self._turns.setdefault(key, asyncio.Lock()))
+            except TimeoutError:
+                raise errors.Unavailable("the record is being changed too often") from None
+            yield
 
 
-@dataclass(frozen=True, slots=True)
 class _Change:
-    """What a write does to an item, besides what every write does."""
+    """What a write does to the item that was `seen`, on the condition that it is as it was."""
 
-    assignments: Sequence[str]
-    values: Item
-    remove: str = ""
+    def __init__(
+        self, write: Write, value: str | None, seen: Item | None, by: str, now: datetime
+    ) -> None:
+        self.write = write
+        self._value = value
+        self._seen = seen
+        self._by = by
+        self._now = now
+        self._current = _record(seen)
+
+    @property
+    def idle(self) -> Written | None:
+        return self.write.idle(self._value, self._current)
+
+    @property
+    def copy(self) -> Item | None:
+        """Of what it overwrites; None where there is nothing to keep."""
+        if self._seen is None or self._current is None or self.write.keep == 0 or self.idle:
+            return None
+        return _copy(self._current, _birth(self._seen), self.write.keep)
+
+    @property
+    def written(self) -> Written:
+        return self.idle or self.written_at(_number(self._seen, "version") + 1)
+
+    def written_at(self, version: int) -> Written:
+        key, current = self.write.key, self._current
+        if self._value is None:
+            return Written(key, version, record=None, created=False)
+        created_at = current.created_at if current else self._now
+        record = Record(key, self._value, version, created_at, self._now, self._by)
+        return Written(key, version, record, created=current is None)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        condition, values = _unchanged(self._seen)
+        kept = self._value is not None
+        return {
+            "assignments": [
+                *_COUNT,
+                *(["#created_at = if_not_exists(#created_at, :now)", "#value = :value"] * kept),
+            ],
+            "remove": "" if kept else "#value, #created_at",
+            "condition": condition,
+            "values": {
+                ":zero": number(0),
+                ":one": number(1),
+                ":now": number(to_millis(self._now)),
+                ":keep": number(self.write.keep),
+                ":by": string(self._by),
+                ":birth": string(ids.new_id()[:_LENGTH_OF_BIRTH]),
+                **({":value": string(self._value)} if self._value is not None else {}),
+                **values,
+            },
+        }
+
+
+def _is_creation(write: Write) -> bool:
+    """Whether it needs no look at what there is: it is for nothing."""
+    return isinstance(write.change, str) and write.precondition == Precondition.ABSENT
+
+
+def _order(key: RecordKey) -> tuple[str, str, str]:
+    return key.player, key.collection, key.key
+
+
+def _receipt_key(receipt: Receipt) -> Item:
+    return {"player": string(receipt.player), "sort": string(receipt.key.hex())}
 
 
 def _sort(collection: str, key: str) -> str:
@@ -351,23 +435,10 @@ def _copy(record: Record, birth: str, keep: int) -> Item:
         "version": number(record.version),
         "created_at": number(to_millis(record.created_at)),
         "updated_at": number(to_millis(record.updated_at)),
+        "previous_at": number(to_millis(record.previous_at) if record.previous_at else 0),
+        "written_by": string(record.written_by),
         "value": string(record.value),
     }
-
-
-def _condition(precondition: Precondition) -> tuple[str, Item]:
-    """That the precondition holds, and the values which that needs."""
-    if precondition.versions is None:
-        return ("" if precondition.may_be_absent else _EXISTS), {}
-    # No record has version 0: the condition for an empty list.
-    versions = {
-        f":version{version}": number(version) for version in sorted(precondition.versions or {0})
-    }
-    names = list(versions)
-    lists = [names[i : i + _MOST_OPERANDS] for i in range(0, len(names), _MOST_OPERANDS)]
-    one_of = " OR ".join(f"#version IN ({', '.join(names)})" for names in lists)
-    present = f"{_EXISTS} AND ({one_of})"
-    return (f"{_ABSENT} OR ({present})" if precondition.may_be_absent else present), versions
 
 
 def _unchanged(seen: Item | None) -> tuple[str, Item]:
@@ -382,16 +453,6 @@ def _unchanged(seen: Item | None) -> tuple[str, Item]:
 def _number(item: Item | None, name: str) -> int:
     """0 where there is no item, or not the attribute, which is younger than the item."""
     return int((item or {}).get(name, number(0))["N"])
-
-
-def _version(applied: Applied) -> int:
-    return _number(applied.item, "version") - applied.later
-
-
-def _created_at(applied: Applied, before: int) -> datetime | None:
-    """When the record was created that there was `before` writes before this one."""
-    kept = applied.item.get(_CREATED[applied.later + before], NONE)
-    return None if kept == NONE else from_millis(int(kept["N"]))
 
 
 def _record_key(item: Item) -> RecordKey:
@@ -410,4 +471,6 @@ def _record(item: Item | None) -> Record | None:
         version=int(item["version"]["N"]),
         created_at=from_millis(int(item["created_at"]["N"])),
         updated_at=from_millis(int(item["updated_at"]["N"])),
+        written_by=item.get("written_by", string(""))["S"],
+        previous_at=from_millis(previous) if (previous := _number(item, "previous_at")) else None,
     )

@@ -6,22 +6,25 @@ Before a row changes, it is copied to `record_versions`, in the same transaction
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from services.player_data.adapters import receipts
 from services.player_data.models import (
     LARGEST_PAGE,
     ExportPage,
     Held,
     Page,
     Position,
-    Precondition,
+    Receipt,
     Record,
     RecordKey,
+    Write,
     Written,
     fill_page,
+    outcomes,
 )
-from shared import errors
 from shared.clock import from_millis, to_millis
 from shared.sqlite import Database
 
@@ -52,9 +55,24 @@ MIGRATIONS = (
         PRIMARY KEY (player, collection, key, version)
     ) STRICT
     """,
+    "ALTER TABLE records ADD COLUMN written_by TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE records ADD COLUMN previous_at INTEGER",
+    "ALTER TABLE record_versions ADD COLUMN written_by TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE record_versions ADD COLUMN previous_at INTEGER",
+    """
+    CREATE TABLE receipts (
+        player TEXT NOT NULL,
+        key BLOB NOT NULL,
+        request BLOB NOT NULL,
+        answer TEXT NOT NULL,
+        expires_at INTEGER NOT NULL,
+        PRIMARY KEY (player, key)
+    ) STRICT
+    """,
+    "CREATE INDEX receipts_by_expiry ON receipts (expires_at)",
 )
 
-_COLUMNS = "collection, key, version, created_at, updated_at, value"
+_COLUMNS = "collection, key, version, created_at, updated_at, value, written_by, previous_at"
 _WHERE_KEY = "WHERE player = ? AND collection = ? AND key = ?"
 _HIGHEST = "\U0010ffff"
 
@@ -64,63 +82,27 @@ class SqliteRecordStore:
         self._database = database
 
     async def get(self, key: RecordKey) -> Record | None:
-        return await self._database.read(lambda connection: _select(connection, key)[0])
+        return await self._database.read(lambda connection: _select(connection, key).record)
 
-    async def put(
+    async def write(
         self,
-        key: RecordKey,
-        value: str,
+        writes: Sequence[Write],
         *,
-        precondition: Precondition,
-        keep: int,
+        by: str,
         now: datetime,
-    ) -> Written:
-        def write(connection: sqlite3.Connection) -> Written:
-            current, last_version = _select(connection, key)
-            _check(precondition, current)
-            record = Record(
-                key=key,
-                value=value,
-                version=last_version + 1,
-                created_at=current.created_at if current else now,
-                updated_at=now,
-            )
-            _move_on(connection, key, record.version, keep)
-            connection.execute(
-                "INSERT INTO records (player, collection, key, version, created_at, updated_at,"
-                " value) VALUES (?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (player, collection, key) DO UPDATE SET version = excluded.version,"
-                " created_at = excluded.created_at, updated_at = excluded.updated_at,"
-                " value = excluded.value",
-                (
-                    key.player,
-                    key.collection,
-                    key.key,
-                    record.version,
-                    to_millis(record.created_at),
-                    to_millis(record.updated_at),
-                    value,
-                ),
-            )
-            return Written(record, created=current is None)
-
-        return await self._database.write(write)
-
-    async def delete(
-        self, key: RecordKey, *, precondition: Precondition, keep: int, now: datetime
-    ) -> int | None:
-        def write(connection: sqlite3.Connection) -> int | None:
-            current, _ = _select(connection, key)
-            _check(precondition, current)
-            if current is None:
-                return None
-            version = current.version + 1
-            _move_on(connection, key, version, keep)
-            connection.execute(
-                f"UPDATE records SET value = NULL, version = ?, updated_at = ? {_WHERE_KEY}",  # noqa: S608 - constants
-                (version, to_millis(now), key.player, key.collection, key.key),
-            )
-            return version
+        receipt: Receipt | None = None,
+    ) -> Sequence[Written]:
+        def write(connection: sqlite3.Connection) -> Sequence[Written]:
+            if receipt and (answer := _answered(connection, receipt, now)) is not None:
+                return [_whole(connection, one) for one in receipts.read(answer, writes)]
+            seen = [_select(connection, one.key) for one in writes]
+            values = outcomes(writes, [one.record for one in seen])
+            done = [
+                _apply(connection, *one, by, now) for one in zip(writes, values, seen, strict=True)
+            ]
+            if receipt:
+                _remember(connection, receipt, receipts.render(done, writes), now)
+            return done
 
         return await self._database.write(write)
 
@@ -190,7 +172,7 @@ class SqliteRecordStore:
                 if len(held) == limit or (held and size > LARGEST_PAGE):
                     last = held[-1].record
                     return ExportPage(held, Position(last.key, last.version))
-                held.append(Held(_record(player, row), is_current=bool(row[6])))
+                held.append(Held(_record(player, row), is_current=bool(row[8])))
             return ExportPage(held, None)
 
         return await self._database.read(select)
@@ -199,7 +181,7 @@ class SqliteRecordStore:
         def write(connection: sqlite3.Connection) -> bool:
             left = limit
             # Versions first: those of a key without its row would be in the way of new ones.
-            for table in ("record_versions", "records"):
+            for table in ("record_versions", "records", "receipts"):
                 left -= connection.execute(
                     f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608 - constants
                     f" (SELECT rowid FROM {table} WHERE player = ? LIMIT ?)",
@@ -208,6 +190,81 @@ class SqliteRecordStore:
             return left > 0
 
         return await self._database.write(write)
+
+
+def _apply(
+    connection: sqlite3.Connection,
+    write: Write,
+    value: str | None,
+    seen: "_Seen",
+    by: str,
+    now: datetime,
+) -> Written:
+    key = write.key
+    if idle := write.idle(value, seen.record):
+        return idle
+    version = seen.version + 1
+    created_at = seen.record.created_at if seen.record else now
+    _move_on(connection, key, version, write.keep)
+    connection.execute(
+        "INSERT INTO records (player, collection, key, version, created_at, updated_at, value,"
+        " written_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (player, collection, key) DO UPDATE SET version = excluded.version,"
+        " created_at = excluded.created_at, updated_at = excluded.updated_at,"
+        " value = excluded.value, written_by = excluded.written_by, previous_at = updated_at",
+        (
+            key.player,
+            key.collection,
+            key.key,
+            version,
+            to_millis(created_at),
+            to_millis(now),
+            value,
+            by,
+        ),
+    )
+    if value is None:
+        return Written(key, version, record=None, created=False)
+    record = Record(key, value, version, created_at, updated_at=now, written_by=by)
+    return Written(key, version, record, created=seen.record is None)
+
+
+def _answered(connection: sqlite3.Connection, receipt: Receipt, now: datetime) -> str | None:
+    """Raises IdempotencyKeyReused."""
+    row = connection.execute(
+        "SELECT request, answer FROM receipts WHERE player = ? AND key = ? AND expires_at > ?",
+        (receipt.player, receipt.key, to_millis(now)),
+    ).fetchone()
+    if row is None:
+        return None
+    receipts.check(receipt, row[0])
+    answer: str = row[1]
+    return answer
+
+
+def _remember(connection: sqlite3.Connection, receipt: Receipt, answer: str, now: datetime) -> None:
+    """Clears away a few that have expired as well: more than it adds."""
+    connection.execute(
+        "DELETE FROM receipts WHERE rowid IN"
+        " (SELECT rowid FROM receipts WHERE expires_at <= ? ORDER BY expires_at LIMIT 4)",
+        (to_millis(now),),
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO receipts (player, key, request, answer, expires_at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (receipt.player, receipt.key, receipt.request, answer, to_millis(receipt.expires_at)),
+    )
+
+
+def _whole(connection: sqlite3.Connection, written: Written) -> Written:
+    if receipts.is_whole(written):
+        return written
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM record_versions {_WHERE_KEY}",  # noqa: S608 - constants
+        (written.key.player, written.key.collection, written.key.key),
+    )
+    kept = [_record(written.key.player, row) for row in rows]
+    return receipts.complete(written, [_select(connection, written.key).record, *kept])
 
 
 def _move_on(connection: sqlite3.Connection, key: RecordKey, version: int, keep: int) -> None:
@@ -226,20 +283,22 @@ def _move_on(connection: sqlite3.Connection, key: RecordKey, version: int, keep:
         )
 
 
-def _select(connection: sqlite3.Connection, key: RecordKey) -> tuple[Record | None, int]:
+@dataclass(frozen=True, slots=True)
+class _Seen:
     """The record, and the last version that its key had."""
+
+    record: Record | None
+    version: int
+
+
+def _select(connection: sqlite3.Connection, key: RecordKey) -> _Seen:
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM records {_WHERE_KEY}",  # noqa: S608 - constants
         (key.player, key.collection, key.key),
     ).fetchone()
     if row is None:
-        return None, 0
-    return (_record(key.player, row) if row[5] is not None else None), row[2]
-
-
-def _check(precondition: Precondition, current: Record | None) -> None:
-    if not precondition.admits(current):
-        raise errors.VersionConflict(current=current)
+        return _Seen(None, 0)
+    return _Seen(_record(key.player, row) if row[5] is not None else None, row[2])
 
 
 def _record(player: str, row: tuple[Any, ...]) -> Record:
@@ -249,4 +308,6 @@ def _record(player: str, row: tuple[Any, ...]) -> Record:
         version=row[2],
         created_at=from_millis(row[3]),
         updated_at=from_millis(row[4]),
+        written_by=row[6],
+        previous_at=None if row[7] is None else from_millis(row[7]),
     )
