@@ -34,6 +34,7 @@ from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.identity_bans import BAN, FOR_A_WEEK, UNTIL, IdentityBanStoreContract
 from tests.conformance.records import RecordStoreContract
 from tests.conformance.records_model import RecordStoreMachine
+from tests.conformance.records_together import WritesContract
 from tests.conformance.sessions import ALICE, SESSION, SessionStoreContract, redeem, start
 from tests.support.aws import EventuallyConsistent, client, new_tables
 
@@ -206,7 +207,7 @@ class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
         assert shards == {str(number) for number in range(8)}
 
 
-class DynamoRecordStoreTests(OnDynamo, RecordStoreContract):
+class DynamoRecordStoreTests(OnDynamo, RecordStoreContract, WritesContract):
     @pytest.fixture
     async def store(self, dynamodb: Client) -> DynamoRecordStore:
         return DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))
