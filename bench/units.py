@@ -36,17 +36,18 @@ from services.identity.models import (
 from services.identity.revocations import Revocations
 from services.player_data import changes
 from services.player_data.adapters import dynamodb as player_data
+from services.player_data.collections import Caller, Collections
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
 from services.player_data.models import HISTORY, Position, Precondition, RecordKey
-from services.player_data.records import Records
+from services.player_data.records import Asked, Records
 from shared import errors
 from shared.clock import Clock, SystemClock
 from shared.ids import new_id, new_key
 from tests.support import aws
 
 KILOBYTE = 1024
-BY = "a" * 32
+BY = Caller("service:bench", is_service=True)
 Show = Callable[[str, Awaitable[Any]], Awaitable[Any]]
 """Does the work, tells what it cost under a name, and answers what it answers."""
 
@@ -91,7 +92,7 @@ async def measure(endpoint: str) -> None:
             identity.DynamoIdempotencyStore(client, prefix), lambda: secret, clock
         )
         sessions = identity.DynamoSessionStore(client, prefix)
-        records = Records(player_data.DynamoRecordStore(client, prefix), clock)
+        records = Records(player_data.DynamoRecordStore(client, prefix), Collections(), clock)
 
         async def show(name: str, work: Awaitable[Any]) -> Any:  # noqa: ANN401 - what it answers
             client.units.clear()
@@ -138,18 +139,18 @@ async def measure(endpoint: str) -> None:
             named = f"{size:g} KB"
             await show(f"create a record of {named}", put(records, key, value, Precondition.ABSENT))
             await show(f"overwrite it, {named}", put(records, key, value, Precondition.at(1)))
-            await show(f"read it, {named}", records.get(key))
-            await show(f"read its 1 version of {named}", records.versions(key))
+            await show(f"read it, {named}", records.get(BY, key))
+            await show(f"read its 1 version of {named}", records.versions(BY, key))
         await show(
             "list 5 records of 85 KB in all",
             records.list(
-                guest.account.user_id, collection="saves", prefix="", after=None, limit=100
+                BY, guest.account.user_id, collection="saves", prefix="", after=None, limit=100
             ),
         )
         largest = RecordKey(guest.account.user_id, "saves", "slot64")
         await show(
             "delete a record of 64 KB",
-            records.write(largest, changes.delete, Precondition.ALWAYS, by=BY),
+            records.write(BY, Asked(largest, changes.delete)),
         )
         again = put(records, largest, "x" * 64 * KILOBYTE, Precondition.ABSENT)
         await show("create it again, 64 KB", again)
@@ -159,7 +160,7 @@ async def measure(endpoint: str) -> None:
             await put(records, often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
         overwrite = put(records, often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
         await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
-        await show(f"read its {HISTORY} versions", records.versions(often))
+        await show(f"read its {HISTORY} versions", records.versions(BY, often))
         await measure_farewell(client, prefix, clock, show)
 
 
@@ -226,7 +227,7 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
     for _ in range(2):
         key = SessionKey(user_id, new_id())
         await sessions.create(Session(key, "a device with a name", 1, now, now, later, later))
-    records = Records(record_store, clock)
+    records = Records(record_store, Collections(), clock)
     for number in range(6):
         slot = RecordKey(user_id, "saves", f"slot{number % 3}")
         await put(records, slot, "x" * KILOBYTE, Precondition.ALWAYS)
@@ -291,7 +292,7 @@ async def reuse(sessions: identity.DynamoSessionStore, key: SessionKey) -> None:
 
 
 async def put(records: Records, key: RecordKey, value: str, precondition: Precondition) -> None:
-    await records.write(key, changes.put(value), precondition, by=BY)
+    await records.write(BY, Asked(key, changes.put(value), precondition))
 
 
 async def refused(records: Records, key: RecordKey) -> None:

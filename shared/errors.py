@@ -3,6 +3,7 @@
 PlaymeshError
 ├── InvalidRequest              the request itself is wrong
 │   ├── TooLarge
+│   ├── InvalidValue            it is not what the collection is for
 │   ├── UnsupportedGrantType    these four: of a request for a service token
 │   ├── InvalidGrant
 │   ├── InvalidScope
@@ -25,7 +26,8 @@ PlaymeshError
 │   ├── AlreadyExists
 │   ├── AlreadyLinked           it is another account's
 │   ├── VersionConflict         somebody else was faster
-│   └── IdempotencyKeyReused    it belongs to another request
+│   ├── IdempotencyKeyReused    it belongs to another request
+│   └── BatchFailed             of all or nothing it is nothing
 ├── TooManyRequests             more than is meant for one
 ├── Unavailable                 try again later
 │   └── ProviderUnavailable     a platform cannot say who somebody is
@@ -34,6 +36,7 @@ PlaymeshError
 `code` is stable and part of the interface; the detail is for people and may change.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -55,6 +58,17 @@ class InvalidRequest(PlaymeshError):
 class TooLarge(InvalidRequest):
     code = "too_large"
     title = "The request is too large"
+
+
+class InvalidValue(InvalidRequest):
+    """`violations`: what is wrong with it, a few at most, each in the words of its schema."""
+
+    code = "invalid_value"
+    title = "The value is not what its schema says"
+
+    def __init__(self, violations: Sequence[Mapping[str, str]]) -> None:
+        super().__init__()
+        self.violations = violations
 
 
 class UnsupportedGrantType(InvalidRequest):
@@ -194,6 +208,17 @@ class VersionConflict(Conflict):
 class IdempotencyKeyReused(Conflict):
     code = "idempotency_key_reused"
     title = "The Idempotency-Key belongs to another request"
+
+
+class BatchFailed(Conflict):
+    """`failures` are those of what cannot be done, by their places in the request."""
+
+    code = "batch_failed"
+    title = "Something of it cannot be done, so nothing was"
+
+    def __init__(self, failures: Mapping[int, PlaymeshError]) -> None:
+        super().__init__()
+        self.failures = failures
 
 
 class TooManyRequests(PlaymeshError):

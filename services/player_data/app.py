@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from services.player_data import wire
+from services.player_data import batch_wire, wire
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
 from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS
 from services.player_data.erasure import Erasure
@@ -54,9 +54,13 @@ async def open_records(server: ServerSettings, check: StartCheck) -> AsyncIterat
 def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Application:
     app = new_app(
         largest_body=_LARGEST_BODY,
-        describe={errors.VersionConflict: wire.describe_conflict},
+        describe={
+            errors.VersionConflict: wire.describe_conflict,
+            errors.InvalidValue: wire.describe_violations,
+            errors.BatchFailed: batch_wire.describe_failures,
+        },
     )
-    app[RECORDS] = records = Records(store, clock)
+    app[RECORDS] = records = Records(store, settings.collections, clock)
     app[PROFILES] = Profiles(records)
     app[ERASURE] = Erasure(store)
     app[EXPORT] = Export(store)

@@ -1,7 +1,7 @@
 """Records: JSON values of a player, versioned, under a collection and a key."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
@@ -48,6 +48,11 @@ class RecordKey:
     player: str
     collection: str
     key: str
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """By which keys are in order."""
+        return self.player, self.collection, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +169,6 @@ class Receipt:
     expires_at: datetime
 
 
-class WritesFailed(Exception):
-    """`failures`: of writes that are done all together, those that cannot be, by their places."""
-
-    def __init__(self, failures: Mapping[int, errors.PlaymeshError]) -> None:
-        super().__init__("some of the writes cannot be done")
-        self.failures = failures
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """`next_after` is the last key of a page that has a successor, None of the last page."""
@@ -205,7 +202,7 @@ class ExportPage:
 
 
 def outcomes(writes: Sequence[Write], current: Sequence[Record | None]) -> Sequence[str | None]:
-    """What every key will hold, of what it holds. Raises WritesFailed."""
+    """What every key will hold, of what it holds. Raises BatchFailed."""
     found: list[str | None] = []
     failures: dict[int, errors.PlaymeshError] = {}
     size = 0
@@ -221,7 +218,7 @@ def outcomes(writes: Sequence[Write], current: Sequence[Record | None]) -> Seque
             too_large = f"all values together have more than {LARGEST_WRITES} bytes"
             failures[place] = errors.TooLarge(too_large)
     if failures:
-        raise WritesFailed(failures)
+        raise errors.BatchFailed(failures)
     return found
 
 

@@ -1,6 +1,6 @@
 """What player_data keeps, and the law that every store of it obeys."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -29,6 +29,10 @@ class RecordStore(Protocol):
 
     async def get(self, key: RecordKey) -> Record | None: ...
 
+    async def get_many(self, keys: Collection[RecordKey]) -> Collection[Record]:
+        """Those of different keys that there are, in any order; not all as of one moment."""
+        ...
+
     async def write(
         self,
         writes: Sequence[Write],
@@ -43,7 +47,7 @@ class RecordStore(Protocol):
         is who writes. `created_at` is that of the last creation. What changes nothing, as a Change
         may, and to delete what is not there, makes no version.
 
-        Raises WritesFailed with the error of every write that cannot be done, a precondition that
+        Raises BatchFailed with the error of every write that cannot be done, a precondition that
         does not hold being VersionConflict with the record as it is, and changes nothing then.
         Unavailable where others change the records all the time.
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from services.player_data.changes import put
-from services.player_data.models import Precondition, Record, RecordKey
-from services.player_data.records import Records
+from services.player_data.collections import Caller
+from services.player_data.models import Record, RecordKey
+from services.player_data.records import Asked, KeyedRequest, Records
 from shared import errors, strict_json
 from shared.strict_json import JsonValue
 
@@ -16,17 +17,19 @@ class Profiles:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    async def get(self, player: str) -> Mapping[str, str]:
+    async def get(self, caller: Caller) -> Mapping[str, str]:
         """Raises NotFound where nothing was ever set."""
         try:
-            record = await self._records.get(_key(player))
+            record = await self._records.get(caller, _key(caller))
         except errors.NotFound:
             raise errors.NotFound("no player data has been set") from None
         return {
             name: text for name, text in _members(record.value).items() if isinstance(text, str)
         }
 
-    async def set(self, player: str, fields: Mapping[str, str]) -> None:
+    async def set(
+        self, caller: Caller, fields: Mapping[str, str], request: KeyedRequest | None = None
+    ) -> None:
         """Set these fields and leave the others, also while another device does the same.
 
         Raises TooLarge where all of them together are.
@@ -35,11 +38,11 @@ class Profiles:
         def merge(current: Record | None) -> str:
             return put({**(_members(current.value) if current else {}), **fields})
 
-        await self._records.write(_key(player), merge, Precondition.ALWAYS, by=player)
+        await self._records.write(caller, Asked(_key(caller), merge), request)
 
 
-def _key(player: str) -> RecordKey:
-    return RecordKey(player, COLLECTION, KEY)
+def _key(caller: Caller) -> RecordKey:
+    return RecordKey(caller.subject, COLLECTION, KEY)
 
 
 def _members(value: str) -> Mapping[str, JsonValue]:

@@ -1,6 +1,7 @@
 """Records, pages and cursors as JSON; preconditions as HTTP headers."""
 
 import binascii
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from services.player_data.models import (
     Precondition,
     Record,
     RecordKey,
+    Written,
     check_name,
 )
 from shared import errors, strict_json
@@ -28,6 +30,7 @@ _MOST_RECORDS = 100
 _LONGEST_FIELD = 1024
 _LONGEST_CURSOR = 512
 _LARGEST_VERSION = 2**63 - 1
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _MOST_FIELDS = 64
 _NAME_OF_PLAYER = "player_name"
 _ANSWERED = frozenset(("UserID", "PlayerName"))
@@ -55,6 +58,13 @@ def read_key(match_info: Mapping[str, str], player: str) -> RecordKey:
         check_name(match_info["collection"], "collection"),
         check_name(match_info["key"], "key"),
     )
+
+
+def read_version(match_info: Mapping[str, str]) -> int:
+    text = match_info["version"]
+    if not _VERSION.fullmatch(text):
+        raise errors.InvalidRequest("a version is a whole number from 1 on")
+    return int(text)
 
 
 def read_precondition(headers: CIMultiDictProxy[str]) -> Precondition:
@@ -105,6 +115,16 @@ def render_record(record: Record) -> str:
     return names[:-1] + ',"value":' + record.value + "}"
 
 
+def written_names(written: Written) -> dict[str, object]:
+    """Of what was deleted; `version` is null where there was nothing."""
+    return {
+        "collection": written.key.collection,
+        "key": written.key.key,
+        "version": written.version,
+        "deleted": True,
+    }
+
+
 def render_page(page: Page) -> str:
     cursor = _encoded(_parts(page.next_after)) if page.next_after else None
     records = ",".join(render_record(record) for record in page.records)
@@ -147,6 +167,10 @@ def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:
     return {"current": {**_names(current), "value": value}}
 
 
+def describe_violations(error: errors.InvalidValue) -> Mapping[str, object]:
+    return {"violations": error.violations}
+
+
 def record_headers(record: Record) -> dict[str, str]:
     return {hdrs.ETAG: etag(record.version), hdrs.CACHE_CONTROL: "private, no-cache"}
 
@@ -179,6 +203,7 @@ def _names(record: Record) -> dict[str, object]:
         "version": record.version,
         "created_at": to_iso(record.created_at),
         "updated_at": to_iso(record.updated_at),
+        "written_by": record.written_by or record.key.player,
     }
 
 

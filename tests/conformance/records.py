@@ -19,7 +19,6 @@ from services.player_data.models import (
     Record,
     RecordKey,
     Write,
-    WritesFailed,
     Written,
     check_name,
 )
@@ -41,7 +40,7 @@ async def write(store: RecordStore, one: Write, *, now: datetime = T0) -> Writte
     """Raises what is in its way."""
     try:
         (written,) = await store.write([one], by="", now=now)
-    except WritesFailed as failed:
+    except errors.BatchFailed as failed:
         raise failed.failures[0] from None
     return written
 

@@ -17,7 +17,6 @@ from services.player_data.models import (
     Record,
     RecordKey,
     Write,
-    WritesFailed,
     Written,
 )
 from services.player_data.ports import RecordStore
@@ -145,7 +144,7 @@ class RecordStoreMachine(RuleBasedStateMachine):
     def write(self, one: Write) -> Written:
         try:
             (written,) = self.runner.run(self.store.write([one], by="", now=self.now))
-        except WritesFailed as failed:
+        except errors.BatchFailed as failed:
             raise failed.failures[0] from None
         return written
 

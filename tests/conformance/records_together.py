@@ -17,7 +17,6 @@ from services.player_data.models import (
     Record,
     RecordKey,
     Write,
-    WritesFailed,
     Written,
 )
 from services.player_data.ports import RecordStore
@@ -51,7 +50,7 @@ async def do(
 async def failures(
     store: RecordStore, *writes: Write, receipt: Receipt | None = None
 ) -> dict[int, errors.PlaymeshError]:
-    with pytest.raises(WritesFailed) as failed:
+    with pytest.raises(errors.BatchFailed) as failed:
         await do(store, *writes, receipt=receipt)
     return dict(failed.value.failures)
 

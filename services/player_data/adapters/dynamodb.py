@@ -18,7 +18,7 @@ finds it. An item from before there were births keeps the slots without one.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
@@ -35,7 +35,6 @@ from services.player_data.models import (
     Record,
     RecordKey,
     Write,
-    WritesFailed,
     Written,
     fill_page,
     outcomes,
@@ -113,6 +112,10 @@ class DynamoRecordStore:
 
     async def get(self, key: RecordKey) -> Record | None:
         return _record(await self._table.get(_key(key)))
+
+    async def get_many(self, keys: Collection[RecordKey]) -> Collection[Record]:
+        found = await asyncio.gather(*(self.get(key) for key in keys))
+        return [record for record in found if record is not None]
 
     async def write(
         self,
@@ -258,7 +261,7 @@ class DynamoRecordStore:
             )
         except ConditionFailed as failed:
             conflict = errors.VersionConflict(current=_record(failed.item))
-            raise WritesFailed({0: conflict}) from None
+            raise errors.BatchFailed({0: conflict}) from None
         return change.written_at(_number(applied.item, "version") - applied.later)
 
     async def _keep(self, changes: Sequence["_Change"]) -> None:
@@ -329,7 +332,7 @@ class DynamoRecordStore:
             try:
                 async with asyncio.timeout(_LONGEST_WAIT):
                     # In one order, so that no two wait for each other.
-                    for key in sorted((one.key for one in writes), key=_order):
+                    for key in sorted((one.key for one in writes), key=lambda key: key.place):
                         await turns.enter_async_context(self._turns.setdefault(key, asyncio.Lock()))
             except TimeoutError:
                 raise errors.Unavailable("the record is being changed too often") from None
@@ -399,10 +402,6 @@ class _Change:
 def _is_creation(write: Write) -> bool:
     """Whether it needs no look at what there is: it is for nothing."""
     return isinstance(write.change, str) and write.precondition == Precondition.ABSENT
-
-
-def _order(key: RecordKey) -> tuple[str, str, str]:
-    return key.player, key.collection, key.key
 
 
 def _receipt_key(receipt: Receipt) -> Item:

@@ -5,7 +5,7 @@ Before a row changes, it is copied to `record_versions`, in the same transaction
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -83,6 +83,13 @@ class SqliteRecordStore:
 
     async def get(self, key: RecordKey) -> Record | None:
         return await self._database.read(lambda connection: _select(connection, key).record)
+
+    async def get_many(self, keys: Collection[RecordKey]) -> Collection[Record]:
+        def select(connection: sqlite3.Connection) -> list[Record]:
+            found = (_select(connection, key).record for key in keys)
+            return [record for record in found if record is not None]
+
+        return await self._database.read(select)
 
     async def write(
         self,
