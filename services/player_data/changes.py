@@ -6,7 +6,7 @@ from services.player_data.models import Change, Record, check_size
 from shared import errors, strict_json
 from shared.strict_json import JsonValue
 
-_LARGEST_NUMBER = 2**53 - 1
+LARGEST_NUMBER = 2**53 - 1
 """Beyond it clients that read numbers as doubles see another one (RFC 8259 section 6)."""
 
 
@@ -43,8 +43,8 @@ def add(amount: int, path: Sequence[str] = ()) -> Change:
             found = 0
         if isinstance(found, bool) or not isinstance(found, int):
             raise errors.Conflict("what is there is no whole number")
-        if abs(found + amount) > _LARGEST_NUMBER:
-            raise errors.Conflict(f"the number would be beyond {_LARGEST_NUMBER}")
+        if abs(found + amount) > LARGEST_NUMBER:
+            raise errors.Conflict(f"the number would be beyond {LARGEST_NUMBER}")
         return found + amount
 
     return _changed_at(path, increased)

@@ -1,10 +1,11 @@
 """Collections as an operator describes them, in a JSON file."""
 
+import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from services.player_data.collections import Access, Collection, Collections
+from services.player_data.collections import Access, Collection, Collections, Merge
 from services.player_data.models import HISTORY, check_name
 from services.player_data.schemas import schema_check
 from shared import errors, strict_json
@@ -12,8 +13,9 @@ from shared.env import Env
 
 _NAME = "COLLECTIONS_FILE"
 _LARGEST = 1024 * 1024
-_MEMBERS = {"access", "history", "schema"}
+_MEMBERS = {"access", "history", "merge", "schema"}
 _LONGEST_HISTORY = 100
+E = TypeVar("E", bound=enum.Enum)
 
 
 def read_collections(env: Env) -> Collections:
@@ -49,14 +51,23 @@ def _read(document: Any) -> Collections:  # noqa: ANN401 - whatever the file hol
 
 def _collection(name: str, description: Any) -> Collection:  # noqa: ANN401 - as above
     members = _members(description, f"`{name}`", _MEMBERS)
-    access, history = members.get("access", Access.PRIVATE.value), members.get("history", HISTORY)
-    known = [one.value for one in Access]
-    if access not in known:
-        raise ValueError(f"`{name}`: access must be one of {', '.join(known)}")
+    access = _choice(name, members, Access.PRIVATE)
+    merge = _choice(name, members, Merge.NEWER)
+    history = members.get("history", HISTORY)
     if history not in range(_LONGEST_HISTORY + 1) or isinstance(history, bool):
         raise ValueError(f"`{name}`: history must be a whole number from 0 to {_LONGEST_HISTORY}")
     check = schema_check(name, members["schema"]) if "schema" in members else None
-    return Collection(Access(access), history, check)
+    return Collection(access, history, merge, check)
+
+
+def _choice(name: str, members: Mapping[str, Any], default: E) -> E:
+    kind = type(default)
+    member = kind.__name__.lower()
+    known = [str(one.value) for one in kind]
+    value = members.get(member, default.value)
+    if value not in known:
+        raise ValueError(f"`{name}`: {member} must be one of {', '.join(known)}")
+    return kind(value)
 
 
 def _members(value: Any, what: str, known: set[str] | None) -> Mapping[str, Any]:  # noqa: ANN401

@@ -25,12 +25,28 @@ class Access(enum.Enum):
     """No player does either."""
 
 
+class Merge(enum.Enum):
+    """What becomes of a key that both of two players have who turn out to be one."""
+
+    NEWER = "newer"
+    """What was written last."""
+    CURRENT = "current"
+    """What the player has who stays."""
+    EXISTING = "existing"
+    """What the other one has."""
+    SUM = "sum"
+    """Numbers are added, also as members; of all else what was written last."""
+    MAX = "max"
+    """As SUM, the higher number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
     """`history`: how many versions before the current one are kept."""
 
     access: Access = Access.PRIVATE
     history: int = HISTORY
+    merge: Merge = Merge.NEWER
     check: Check | None = field(default=None, compare=False)
 
 
