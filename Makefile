@@ -31,16 +31,19 @@ LONG_TESTS := tests/rotation tests/attacks/test_differential.py tests/attacks/te
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 RUN_STAMP := $(VENV)/$(if $(filter aws,$(BACKEND)),.aws,.run)
 
+# PROVIDERS=fake is a mesh with fakes beside it. Real platforms are named in PLAYMESH_PROVIDERS.
+with_fakes = $(if $(filter-out fake,$(PROVIDERS)),$(error PROVIDERS is fake or nothing; PLAYMESH_PROVIDERS names real ones),$(PROVIDERS))
+
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.dev ## Install all that developing needs into .venv
 
-run: $(RUN_STAMP) ## Start the three services on this machine; Ctrl-C stops them (PORT=8080 BACKEND=embedded)
-	@PLAYMESH_PORT=$(PORT) PLAYMESH_BACKEND=$(BACKEND) $(BIN)/python -m services
+run: $(RUN_STAMP) ## Start the three services on this machine; Ctrl-C stops them (PORT=8080 BACKEND=embedded PROVIDERS=fake)
+	@PLAYMESH_PORT=$(PORT) PLAYMESH_BACKEND=$(BACKEND) $(BIN)/python -m $(if $(with_fakes),tests.support.fakes,services)
 
-demo: $(VENV)/.run ## Play a game client's story against the running mesh (PORT=8080)
-	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m examples.demo
+demo: $(VENV)/.run ## Play a game client's story against the running mesh (PORT=8080 PROVIDERS=fake)
+	@PLAYMESH_PORT=$(PORT) $(BIN)/python -m examples.demo$(if $(with_fakes),_platforms)
 
 test: $(VENV)/.dev ## Run the tests
 	@$(PYTEST)

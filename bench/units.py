@@ -21,12 +21,14 @@ from services.identity.accounts import Accounts
 from services.identity.adapters import dynamodb as identity
 from services.identity.bans import Bans
 from services.identity.erasures import Erasures, Exports
+from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.links import Links
 from services.identity.models import (
     SIGNED_OUT,
     Account,
     Ban,
+    Grant,
     IdentityBan,
     LinkedIdentity,
     Mark,
@@ -34,6 +36,7 @@ from services.identity.models import (
     SessionKey,
 )
 from services.identity.revocations import Revocations
+from services.identity.sealing import Seals
 from services.player_data import changes
 from services.player_data.adapters import dynamodb as player_data
 from services.player_data.collections import Caller, Collections
@@ -119,6 +122,7 @@ async def measure(endpoint: str) -> None:
             "new guest with Idempotency-Key: key",
             idempotency.claim("new guest", KeyedRequest(new_id(), "{}"), result=new_id()),
         )
+        await show("a ticket or ID token that is good once", idempotency.use_up("steam", new_id()))
         await show(
             "guest login: account", accounts.authenticate_guest(guest.account.user_id, guest.secret)
         )
@@ -191,6 +195,13 @@ async def measure_bans(client: Counting, prefix: str, account: Account, show: Sh
     await show("ban an identity", identities.put(banned))
     await show("look for the ban of an identity", identities.find(*named))
     await show("lift the ban of an identity", identities.delete(*named))
+    grants = identity.DynamoGrantStore(client, prefix)
+    grant = Grant("apple", "TEAM123456:001234.0f0e0d0c0b0a09080706050403020100.1234", "x" * 320)
+    await show("keep what a platform wants back", grants.put(grant))
+    await show(
+        "look for what a platform wants back", grants.find(grant.provider, grant.external_id)
+    )
+    await show("forget what a platform wants back", grants.delete(grant))
 
 
 @dataclass(frozen=True)
@@ -235,9 +246,13 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
     exports = Exports(accounts, sessions, holders)
     await show("export a player: identity", exports.own(user_id))
     await show("export a player: 3 records and their versions", read(exports.others(user_id)))
+    await show("sum up a player: 3 records", record_store.summary(user_id))
     # Where tokens live for no time the first pass is the last.
     bans = Bans(accounts, identity.DynamoIdentityBanStore(client, prefix), clock)
-    links = Links(identity.DynamoIdentityStore(client, prefix), accounts, bans, clock)
+    identities = identity.DynamoIdentityStore(client, prefix)
+    seals = Seals(new_key, clock)
+    grants = Grants(identity.DynamoGrantStore(client, prefix), identities, seals, {})
+    links = Links(identities, accounts, bans, grants, clock)
 
     def erasures(lifetime: timedelta) -> Erasures:
         return Erasures(store, accounts, sessions, links, holders, lifetime, clock)
@@ -267,6 +282,8 @@ async def measure_identities(client: Counting, prefix: str, now: datetime, show:
     player = await show("platform login, first: account and identity", first)
     await show("platform login, again: identity", identities.find(*steam.key))
     player = await show("link an identity", identities.link(player, epic))
+    former, epic = epic.external_id, replace(epic, external_id="another")
+    player = await show("rename it", identities.rename(player, former, epic))
     apple = replace(steam, provider="apple", user_id=other.user_id)
     other = await identities.create_account(other, apple)
     player, other = await show("move it to another account", identities.move(epic, player, other))

@@ -27,6 +27,7 @@ TABLES = (
     identity.IDEMPOTENCY,
     identity.IDENTITIES,
     identity.IDENTITY_BANS,
+    identity.GRANTS,
     identity.SESSIONS,
     *player_data.TABLES,
 )

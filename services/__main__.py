@@ -76,7 +76,8 @@ class Member:
         )
 
 
-async def run(environ: Mapping[str, str]) -> int:
+async def run(environ: Mapping[str, str], *, demo: str = "make demo") -> int:
+    """The exit code. `demo` is what to try the mesh with."""
     env = Env(environ)
     host = env.text("HOST", "127.0.0.1")
     first = env.integer("PORT", 8080, minimum=1024, maximum=65535 - _ADMIN_OFFSET - 2)
@@ -108,7 +109,7 @@ async def run(environ: Mapping[str, str]) -> int:
         loop.add_signal_handler(number, stopped.set)
     processes = {member.name: await member.start(environ) for member in members}
     try:
-        failure = await _supervise(members, processes, stopped)
+        failure = await _supervise(members, processes, stopped, demo)
     finally:
         await _stop(processes.values())
     if failure:
@@ -122,6 +123,7 @@ async def _supervise(
     members: Collection[Member],
     processes: Mapping[str, asyncio.subprocess.Process],
     stopped: asyncio.Event,
+    demo: str,
 ) -> str | None:
     """Announce the mesh when it is ready; answer why it cannot go on, None if asked to stop."""
     asked = asyncio.create_task(stopped.wait())
@@ -130,7 +132,7 @@ async def _supervise(
     try:
         await asyncio.wait((asked, death, ready), return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and ready.result():
-            _welcome(members)
+            _welcome(members, demo)
             await asyncio.wait((asked, death), return_when=asyncio.FIRST_COMPLETED)
         if asked.done():
             return None
@@ -167,13 +169,13 @@ async def _is_ready(session: aiohttp.ClientSession, member: Member) -> bool:
         return False
 
 
-def _welcome(members: Collection[Member]) -> None:
+def _welcome(members: Collection[Member], demo: str) -> None:
     print("\nPlaymesh is ready. Ctrl-C stops it.\n")
     for member in members:
         print(f"  {member.name:<12} {member.url}   admin {member.admin_url}")
     identity = next(iter(members))
     print(f"\nTry it:                  curl -X POST {identity.url}/v1/guests")
-    print("Or, in another terminal: make demo\n", flush=True)
+    print(f"Or, in another terminal: {demo}\n", flush=True)
 
 
 async def _stop(processes: Collection[asyncio.subprocess.Process]) -> None:

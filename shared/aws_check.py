@@ -18,6 +18,7 @@ _MISSING = {"ResourceNotFoundException", "NoSuchBucket"}
 _NO_INDEX = "does not have the specified index"
 _NEW_INDEX = "backfilling"
 """DynamoDB tells both by a ValidationException's words alone."""
+_MADE_BY = "make aws-setup makes it, or AWS_REGION is the wrong one"
 _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IncorrectEndpoint"}
 _THROTTLED = {
     "ProvisionedThroughputExceededException",
@@ -78,7 +79,7 @@ def probe(
 ) -> Probe:
     """`ask` for later."""
     return functools.partial(
-        ask, client, operation, resource, passes=passes, note=note, **parameters
+        ask, client, operation, resource, passes=passes, note=note, missing="", **parameters
     )
 
 
@@ -89,12 +90,14 @@ async def ask(
     *,
     passes: Collection[str] = (),
     note: str = "",
+    missing: str = "",
     **parameters: object,
 ) -> Mapping[str, Any]:
     """Call `operation` on `resource`, which is for people: `table playmesh-accounts`.
 
-    `passes` are words of refusals that show that all is well, `note` is told where access is
-    denied. Raises StartError and Unavailable, as a probe does.
+    `passes` are words of refusals that show that all is well. `note` is told where access is
+    denied, `missing` where there is no such resource: without it, that `make aws-setup` makes it.
+    Raises StartError and Unavailable, as a probe does.
     """
     try:
         return await attempt(getattr(client, operation), **parameters)
@@ -109,12 +112,12 @@ async def ask(
             raise StartError(
                 f"AWS_REGION is {region}, which is no region ({error.message})"
             ) from error.__cause__
-        if fault := _fault(action, place, note, error):
+        if fault := _fault(action, place, note, missing or _MADE_BY, error):
             raise StartError(fault) from error.__cause__
         raise errors.Unavailable(f"{action} on {place}: {error.code}") from error.__cause__
 
 
-def _fault(action: str, place: str, note: str, error: AwsError) -> str | None:
+def _fault(action: str, place: str, note: str, missing: str, error: AwsError) -> str | None:
     """What to tell the operator; None for what may pass by itself."""
     code, message = error.code, error.message
     if reason := _wrong_with_credentials(error):
@@ -122,7 +125,7 @@ def _fault(action: str, place: str, note: str, error: AwsError) -> str | None:
     if _is_passing(error):
         return None
     if code in _MISSING or _NO_INDEX in message:
-        told = f"{place} does not exist: make aws-setup makes it, or AWS_REGION is the wrong one"
+        told = f"{place} does not exist: {missing}"
     elif code in _ELSEWHERE:
         told = f"{place} is in another region: AWS_REGION is the wrong one"
     elif code in _DENIED:

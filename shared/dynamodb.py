@@ -270,11 +270,13 @@ class Table:
         limit: int | None = None,
         start: Item | None = None,
         keys_only: bool = False,
+        only: Sequence[str] = (),
     ) -> tuple[list[Item], Item | None]:
         """Of `limit` items in the order of their keys those that `where` holds for.
 
         Also the key to start after next time, None at the end. There may be more than none has.
-        `keys_only` spares the way here, not the units: whole items are read, a MB at most.
+        `keys_only`, and attributes that are wanted `only` besides the keys, spare the way here,
+        not the units: whole items are read, a MB at most.
         """
         return await self._read(
             "query",
@@ -283,7 +285,7 @@ class Table:
             start,
             limit,
             condition,
-            keys_only=keys_only,
+            attributes=(*self._key_names, *only) if keys_only or only else (),
             ConsistentRead=True,
         )
 
@@ -323,10 +325,10 @@ class Table:
         limit: int | None = None,
         condition: str = "",
         *,
-        keys_only: bool = False,
+        attributes: Sequence[str] = (),
         **parameters: object,
     ) -> tuple[list[Item], Item | None]:
-        projection = ", ".join(f"#{name}" for name in self._key_names) if keys_only else ""
+        projection = ", ".join(f"#{name}" for name in attributes)
         optional = {
             "KeyConditionExpression": condition,
             "FilterExpression": where,

@@ -4,6 +4,10 @@ PlaymeshError
 ├── InvalidRequest              the request itself is wrong
 │   ├── TooLarge
 │   ├── InvalidValue            it is not what the collection is for
+│   ├── InvalidConflictToken
+│   ├── WeakPassword            these three: of a player who has a password at a platform
+│   ├── InvalidCode
+│   ├── ExpiredCode
 │   ├── UnsupportedGrantType    these four: of a request for a service token
 │   ├── InvalidGrant
 │   ├── InvalidScope
@@ -20,11 +24,14 @@ PlaymeshError
 ├── Forbidden                   known, but not allowed
 │   ├── Banned                  by us
 │   ├── ProviderBanned          by the platform
-│   └── NotOwned                the platform sold the game to somebody else
+│   ├── NotOwned                the platform sold the game to somebody else
+│   └── RefusedByPolicy         the platform's operator has a rule against it
 ├── NotFound
 ├── Conflict                    the state does not allow it
 │   ├── AlreadyExists
 │   ├── AlreadyLinked           it is another account's
+│   ├── AlreadyDecided          the other way
+│   ├── ActionRequired          the platform asks the player for something else first
 │   ├── VersionConflict         somebody else was faster
 │   ├── IdempotencyKeyReused    it belongs to another request
 │   └── BatchFailed             of all or nothing it is nothing
@@ -69,6 +76,26 @@ class InvalidValue(InvalidRequest):
     def __init__(self, violations: Sequence[Mapping[str, str]]) -> None:
         super().__init__()
         self.violations = violations
+
+
+class InvalidConflictToken(InvalidRequest):
+    code = "invalid_conflict_token"
+    title = "The conflict token is not valid, or not any more: link again"
+
+
+class WeakPassword(InvalidRequest):
+    code = "weak_password"
+    title = "The platform's rules do not allow this password"
+
+
+class InvalidCode(InvalidRequest):
+    code = "invalid_code"
+    title = "The code is not the one that was sent"
+
+
+class ExpiredCode(InvalidRequest):
+    code = "expired_code"
+    title = "The code has expired: ask for a new one"
 
 
 class UnsupportedGrantType(InvalidRequest):
@@ -168,6 +195,11 @@ class NotOwned(Forbidden):
     title = "The player does not own this game on the platform"
 
 
+class RefusedByPolicy(Forbidden):
+    code = "refused_by_policy"
+    title = "The platform does not allow this to the player"
+
+
 class NotFound(PlaymeshError):
     code = "not_found"
     title = "There is nothing here"
@@ -184,14 +216,52 @@ class AlreadyExists(Conflict):
 
 
 class AlreadyLinked(Conflict):
-    """`owner` is the user id of the account that has it; None where nobody said."""
+    """`owner` is the user id of the account that has it; None where nobody said.
+
+    `choice` is between the two accounts; None where nobody is asked to choose.
+    """
 
     code = "already_linked"
     title = "The identity is linked to another account"
 
-    def __init__(self, detail: str | None = None, *, owner: str | None = None) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        owner: str | None = None,
+        choice: object | None = None,
+    ) -> None:
         super().__init__(detail)
         self.owner = owner
+        self.choice = choice
+
+
+class AlreadyDecided(Conflict):
+    code = "already_decided"
+    title = "This conflict has been decided the other way"
+
+
+class ActionRequired(Conflict):
+    """`challenge` is what is asked for, `parameters` are what the player may see of it.
+
+    `token` is what the answer comes back with; None where the answer goes elsewhere.
+    """
+
+    code = "action_required"
+    title = "The platform asks the player for something else first"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        challenge: str = "unsupported",
+        parameters: Mapping[str, str] | None = None,
+        token: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.challenge = challenge
+        self.parameters: Mapping[str, str] = parameters or {}
+        self.token = token
 
 
 class VersionConflict(Conflict):

@@ -5,9 +5,18 @@ from http import HTTPStatus
 from aiohttp import web
 
 from services.identity import account_wire as wire
-from services.identity.appkeys import ACCOUNTS, ERASURES, EXPORTS, LINKS, LOGINS, SESSIONS
-from services.identity.models import SIGNED_OUT, SessionKey
-from services.identity.wire import read_platform
+from services.identity.appkeys import (
+    ACCOUNTS,
+    CONFLICTS,
+    ERASURES,
+    EXPORTS,
+    LINKS,
+    LOGINS,
+    SESSIONS,
+)
+from services.identity.conflicts import CURRENT
+from services.identity.models import IDENTITY_REMOVED, SIGNED_OUT, SessionKey
+from services.identity.wire import read_device, read_platform, render_tokens
 from shared import errors
 from shared.auth.claims import Claims
 from shared.auth.middleware import CLAIMS, require_player
@@ -76,11 +85,31 @@ async def link(request: web.Request) -> web.Response:
     return json_response(wire.render_account(account))
 
 
+@routes.post("/v1/account/identities/resolve")
+@require_player()
+async def resolve(request: web.Request) -> web.Response:
+    """200: the account that has the identity now; 201: the tokens of a session where it was."""
+    fields = await read_object(request)
+    conflicts, user_id = request.app[CONFLICTS], request[CLAIMS].subject
+    token, address = wire.read_conflict_token(fields), client_address(request)
+    if wire.read_keep(fields) == CURRENT:
+        account = await conflicts.keep_current(user_id, token, address=address)
+        return json_response(wire.render_account(account))
+    tokens = await conflicts.keep_existing(
+        user_id, token, address=address, device=read_device(fields)
+    )
+    return json_response(render_tokens(tokens), status=HTTPStatus.CREATED)
+
+
 @routes.delete("/v1/account/identities/{provider}")
 @require_player()
 async def unlink(request: web.Request) -> web.Response:
-    provider = wire.read_provider(request.match_info)
-    account = await request.app[LINKS].unlink(request[CLAIMS].subject, provider)
+    """The player's other sessions that began with it end."""
+    provider, claims = wire.read_provider(request.match_info), request[CLAIMS]
+    account = await request.app[LINKS].unlink(claims.subject, provider)
+    await request.app[SESSIONS].end_all(
+        claims.subject, reason=IDENTITY_REMOVED, but=claims.session_id, provider=provider
+    )
     return json_response(wire.render_account(account))
 
 

@@ -1,13 +1,22 @@
 """Accounts, sessions and bans as JSON."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from services.identity.accounts import NewGuest
+from services.identity.conflicts import CURRENT, EXISTING, Choice, Side
 from services.identity.erasures import Held
-from services.identity.models import EVERYTHING, Account, Ban, IdentityBan, Session, SessionKey
+from services.identity.models import (
+    EVERYTHING,
+    Account,
+    Ban,
+    CollectionSummary,
+    IdentityBan,
+    Session,
+    SessionKey,
+)
 from shared import errors, strict_json
 from shared.clock import from_iso, to_iso
 from shared.http.bodies import Fields
@@ -15,6 +24,7 @@ from shared.ids import is_id
 
 _LONGEST_REASON = 500
 _LONGEST_EXTERNAL_ID = 256
+_LONGEST_CONFLICT_TOKEN = 4096
 _SCOPE = re.compile(r"[a-z0-9_.-]{1,32}")
 _PROVIDER = re.compile(r"[a-z0-9_-]{1,32}")
 
@@ -70,6 +80,17 @@ def read_scope(fields: Fields) -> str:
     return scope
 
 
+def read_conflict_token(fields: Fields) -> str:
+    return fields.text("conflict_token", longest=_LONGEST_CONFLICT_TOKEN)
+
+
+def read_keep(fields: Fields) -> str:
+    keep = fields.text("keep", longest=8)
+    if keep not in (CURRENT, EXISTING):
+        raise errors.InvalidRequest(f"`keep` must be {CURRENT} or {EXISTING}")
+    return keep
+
+
 def render_secret(guest: NewGuest) -> dict[str, object]:
     return {"user_id": guest.account.user_id, "guest_secret": guest.secret}
 
@@ -105,6 +126,7 @@ def render_player(account: Account, sessions: Iterable[Session]) -> dict[str, ob
         **render_account(account),
         "seen_at": to_iso(account.seen_at),
         "state": _state(account),
+        "recoverable_until": to_iso(account.undo.until) if account.undo else None,
         "bans": [render_ban(ban) for ban in account.bans],
         "sessions": [_living(session) for session in sessions],
     }
@@ -157,8 +179,51 @@ def describe_banned(error: errors.Banned) -> Mapping[str, object]:
     return {"reason": error.detail, "until": to_iso(error.until) if error.until else None}
 
 
+def describe_already_linked(error: errors.AlreadyLinked) -> Mapping[str, object]:
+    """For who has proven the identity just now, so that what it opens is theirs to see."""
+    choice = error.choice
+    if not isinstance(choice, Choice):
+        return {}
+    return {
+        "conflict_token": choice.token,
+        "expires_in": choice.expires_in,
+        "current": _side(choice.current),
+        "existing": _side(choice.existing),
+    }
+
+
 def describe_session_ended(error: errors.SessionEnded) -> Mapping[str, object]:
     return {"reason": error.reason}
+
+
+def _side(side: Side) -> dict[str, object]:
+    account, held = side.account, side.player_data
+    return {
+        "user_id": account.user_id,
+        "created_at": to_iso(account.created_at),
+        "seen_at": to_iso(account.seen_at),
+        "providers": [identity.provider for identity in account.identities],
+        "guest": account.guest_secret_digest is not None,
+        "player_data": None if held is None else _player_data(held),
+    }
+
+
+def _player_data(held: Sequence[CollectionSummary]) -> dict[str, object]:
+    moments = [one.updated_at for one in held]
+    return {
+        "collections": [
+            {
+                "name": one.name,
+                "records": one.records,
+                "bytes": one.bytes,
+                "updated_at": to_iso(one.updated_at),
+            }
+            for one in held
+        ],
+        "records": sum(one.records for one in held),
+        "bytes": sum(one.bytes for one in held),
+        "updated_at": to_iso(max(moments)) if moments else None,
+    }
 
 
 def _json(value: object) -> bytes:
@@ -178,6 +243,8 @@ def _living(session: Session) -> dict[str, object]:
 def _state(account: Account) -> str:
     if account.erased_at is not None:
         return "erased"
+    if account.undo is not None:
+        return "recoverable"
     return "erasing" if account.erasure is not None else "active"
 
 

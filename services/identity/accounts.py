@@ -94,13 +94,15 @@ class Accounts:
             raise errors.Conflict("the account is being changed by another request") from None
         return NewGuest(changed, secret)
 
-    async def change(self, user_id: str, change: Callable[[Account], Account]) -> Account | None:
+    async def change(
+        self, user_id: str, change: Callable[[Account], Account], *, also_gone: bool = False
+    ) -> Account | None:
         """Apply `change` to the account as it is, also while others change it.
 
-        None where there is no such account, or it is gone.
+        None where there is no such account, or it is gone, unless that is `also` to be changed.
         """
         for _ in range(_ATTEMPTS):
-            account = await self.get(user_id)
+            account = await (self.find if also_gone else self.get)(user_id)
             if account is None:
                 return None
             changed = change(account)

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from services.identity import account_wire as wire
-from services.identity.appkeys import ACCOUNTS, BANS, SESSIONS
+from services.identity.appkeys import ACCOUNTS, BANS, RECOVERIES, SESSIONS
 from services.identity.models import ENDED_BY_OPERATOR
 from shared import errors
 from shared.auth.middleware import require_scope
@@ -51,6 +51,15 @@ async def revoke_sessions(request: web.Request) -> web.Response:
     """The player may log in again: to keep somebody out, ban."""
     user_id = wire.read_user_id(request.match_info)
     await request.app[SESSIONS].end_all(user_id, reason=ENDED_BY_OPERATOR)
+    return await _player(request, user_id)
+
+
+@routes.post(f"{_PLAYER}/recover")
+@require_scope(ADMIN)
+async def recover(request: web.Request) -> web.Response:
+    """Of who was given up for another account, and is not erased yet."""
+    user_id = wire.read_user_id(request.match_info)
+    await request.app[RECOVERIES].recover(user_id)
     return await _player(request, user_id)
 
 

@@ -1,7 +1,7 @@
 """identity's composition root."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -12,8 +12,11 @@ from services.identity import (
     account_handlers,
     account_wire,
     admin_handlers,
+    cognito_handlers,
+    cognito_wire,
     handlers,
     oauth_handlers,
+    provider_handlers,
 )
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
@@ -24,6 +27,7 @@ from services.identity.adapters.player_data import HttpPlayerData
 from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
+    SqliteGrantStore,
     SqliteIdempotencyStore,
     SqliteIdentityBanStore,
     SqliteIdentityStore,
@@ -32,11 +36,19 @@ from services.identity.adapters.sqlite import (
 from services.identity.appkeys import (
     ACCOUNTS,
     BANS,
+    CONFLICTS,
+    DELETIONS,
     ERASURES,
     EXPORTS,
     LIMITS,
     LINKS,
     LOGINS,
+    NONCES,
+    NOTICES,
+    PLATFORM_EVENTS,
+    POOL_PLAYERS,
+    PUBLIC_URL,
+    RECOVERIES,
     REVOCATIONS,
     SERVICE_CLIENTS,
     SESSIONS,
@@ -45,27 +57,37 @@ from services.identity.appkeys import (
 )
 from services.identity.assertions import AssertionVerifier
 from services.identity.bans import Bans
+from services.identity.conflicts import Conflicts
+from services.identity.deletions import Deletions
 from services.identity.erasures import Erasures, Exports
+from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency
 from services.identity.kubernetes_settings import KubernetesSettings
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
 from services.identity.logins import Logins
+from services.identity.nonces import Nonces
+from services.identity.platform_events import PlatformEvents
 from services.identity.ports import (
     AccountStore,
+    GrantStore,
     IdempotencyStore,
     IdentityBanStore,
-    IdentityProvider,
     IdentityStore,
     PlayerDataHolder,
+    PlayerDataSummaries,
     SessionStore,
 )
-from services.identity.providers.settings import open_providers
+from services.identity.providers.secret import ManagedSecret
+from services.identity.providers.settings import Providers, open_providers
+from services.identity.recoveries import Recoveries
 from services.identity.refresh_tokens import RefreshKey, RefreshTokens
 from services.identity.revocations import Revocations
+from services.identity.sealing import Seals
 from services.identity.service_clients import ServiceClients, ServiceClientStore
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
+from services.identity.user_pool import PoolPlayers
 from services.identity.well_known import WellKnown
 from shared import errors
 from shared.auth.claims import service_audience
@@ -91,6 +113,7 @@ _FIRST_KEY_POLL = 0.2
 _LIST_EVERY = 2.0
 """Seconds; with a verifier's 3 s and their time-outs, less than 10 in all."""
 _ERASE_EVERY = 10.0
+_END_RECOVERIES_EVERY = 3600.0
 _CLOCK = SystemClock()
 _KEPT_AFTER_EXPIRY = timedelta(days=1)
 _MOST_AT_ONCE = 1000
@@ -102,6 +125,7 @@ class Stores:
     idempotency: IdempotencyStore
     identities: IdentityStore
     identity_bans: IdentityBanStore
+    grants: GrantStore
     sessions: SessionStore
     service_clients: ServiceClientStore
     refresh_key: RefreshKey = field(repr=False)
@@ -121,6 +145,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
             SqliteIdempotencyStore(database),
             SqliteIdentityStore(database),
             SqliteIdentityBanStore(database),
+            SqliteGrantStore(database),
             SqliteSessionStore(database),
             service_clients,
             lambda: key,
@@ -143,6 +168,7 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
             dynamodb.IDEMPOTENCY,
             dynamodb.IDENTITIES,
             dynamodb.IDENTITY_BANS,
+            dynamodb.GRANTS,
             dynamodb.SESSIONS,
         )
         check.add(probes(tables, names.table_prefix, *definitions))
@@ -152,10 +178,29 @@ async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterato
             dynamodb.DynamoIdempotencyStore(tables, names.table_prefix),
             dynamodb.DynamoIdentityStore(tables, names.table_prefix),
             dynamodb.DynamoIdentityBanStore(tables, names.table_prefix),
+            dynamodb.DynamoGrantStore(tables, names.table_prefix),
             dynamodb.DynamoSessionStore(tables, names.table_prefix),
             service_clients_secret,
             refresh_key,
         )
+
+
+@contextlib.asynccontextmanager
+async def open_secrets(
+    secrets: Sequence[ManagedSecret], check: StartCheck, clock: Clock
+) -> AsyncIterator[None]:
+    """The keys of platforms that are in AWS; `check` learns of them."""
+    if not secrets:
+        yield
+        return
+    from services.identity.adapters import secretsmanager  # noqa: PLC0415 - as above
+    from shared import aws  # noqa: PLC0415 - as above
+
+    async with aws.client("secretsmanager") as client:
+        for secret in secrets:
+            secret.open(secretsmanager.platform_key(client, secret.secret_id), clock)
+        check.add(secret.load for secret in secrets)
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -173,11 +218,29 @@ async def open_app(
         ttl=settings.trust.access_token_ttl,
         clock=clock,
     )
-    async with new_session() as http, open_providers(settings.providers, clock) as providers:
+    idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
+    nonces = Nonces(stores.refresh_key, clock)
+    seals = Seals(stores.refresh_key, clock)
+    async with (
+        new_session() as http,
+        open_providers(settings.providers, idempotency, nonces, seals, clock) as providers,
+    ):
         player_data = HttpPlayerData(
             http, settings.player_data_url, access_tokens, allow_http=settings.trust.allow_http
         )
-        yield _create_app(settings, stores, signer, access_tokens, [player_data], providers, clock)
+        app = _create_app(
+            settings,
+            stores,
+            signer,
+            access_tokens,
+            idempotency,
+            [player_data],
+            player_data,
+            providers,
+            clock,
+        )
+        app[NONCES] = nonces
+        yield app
 
 
 def _create_app(
@@ -185,8 +248,10 @@ def _create_app(
     stores: Stores,
     signer: Signer,
     access_tokens: AccessTokens,
+    idempotency: Idempotency,
     holders: Collection[PlayerDataHolder],
-    providers: Mapping[str, IdentityProvider],
+    summaries: PlayerDataSummaries,
+    providers: Providers,
     clock: Clock,
 ) -> web.Application:
     accounts = Accounts(stores.accounts, clock)
@@ -198,26 +263,59 @@ def _create_app(
     )
     refresh_tokens = RefreshTokens(stores.refresh_key)
     sessions = Sessions(stores.sessions, accounts, access_tokens, refresh_tokens, lives, clock)
-    idempotency = Idempotency(stores.idempotency, stores.refresh_key, clock)
     lifetime = settings.token_lifetime
     revocations = Revocations(stores.sessions, stores.accounts, lifetime, clock)
     app = new_app(
         largest_body=_LARGEST_BODY,
         describe={
+            errors.ActionRequired: cognito_wire.describe_action_required,
+            errors.AlreadyLinked: account_wire.describe_already_linked,
             errors.Banned: account_wire.describe_banned,
             errors.SessionEnded: account_wire.describe_session_ended,
         },
     )
     app[ACCOUNTS] = accounts
     app[BANS] = Bans(accounts, stores.identity_bans, clock)
-    app[LINKS] = links = Links(stores.identities, accounts, app[BANS], clock)
+    seals = Seals(stores.refresh_key, clock)
+    grants = Grants(stores.grants, stores.identities, seals, providers.takers)
+    app[LINKS] = links = Links(stores.identities, accounts, app[BANS], grants, clock)
     app[ERASURES] = Erasures(
         stores.accounts, accounts, stores.sessions, links, holders, lifetime, clock
     )
     app[EXPORTS] = Exports(accounts, stores.sessions, holders)
     limits = LoginLimits(logins=settings.limits.logins, guests=settings.limits.guests, clock=clock)
     app[LIMITS] = limits
-    app[LOGINS] = Logins(accounts, idempotency, sessions, access_tokens, limits, links, providers)
+    app[CONFLICTS] = conflicts = Conflicts(
+        links,
+        accounts,
+        sessions,
+        idempotency,
+        limits,
+        seals,
+        summaries,
+        lifetime,
+        clock,
+    )
+    app[LOGINS] = Logins(
+        accounts,
+        idempotency,
+        sessions,
+        access_tokens,
+        limits,
+        links,
+        conflicts,
+        grants,
+        providers.ways_in,
+    )
+    app[RECOVERIES] = Recoveries(stores.identities, accounts, links, sessions, clock)
+    app[NOTICES] = providers.notices
+    app[PLATFORM_EVENTS] = PlatformEvents(links, sessions, app[ERASURES], grants, clock)
+    app[DELETIONS] = Deletions(accounts, seals)
+    app[PUBLIC_URL] = settings.public_url
+    if providers.user_pool is not None:
+        pool = providers.user_pool
+        app[POOL_PLAYERS] = PoolPlayers(pool, stores.identities, sessions, limits)
+        app.add_routes(cognito_handlers.routes)
     app[REVOCATIONS] = revocations
     app[SESSIONS] = sessions
     app[TRUSTED_PROXY_HOPS] = settings.limits.trusted_proxy_hops
@@ -228,7 +326,7 @@ def _create_app(
         published=lambda: signer.published,
         max_age=settings.caches.jwks_max_age,
     )
-    for part in (handlers, account_handlers, admin_handlers, oauth_handlers):
+    for part in (handlers, account_handlers, admin_handlers, oauth_handlers, provider_handlers):
         app.add_routes(part.routes)
     expectations = Expectations(
         issuer=settings.trust.issuer,
@@ -268,6 +366,7 @@ async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
     check = StartCheck()
     async with (
         open_stores(settings.server, check) as stores,
+        open_secrets(settings.providers.secrets, check, clock),
         open_key_stores(settings.server, settings.caches, check) as keys,
         check.passing(),
     ):
@@ -287,12 +386,21 @@ async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
         def erasures_delay() -> float:
             return _ERASE_EVERY * jitter(0.2)
 
+        def recoveries_delay() -> float:
+            return _END_RECOVERIES_EVERY * jitter(0.2)
+
         async with (
             # Without a signing key no login begins, so none gets stuck on what is not there yet.
             repeating("signer.refresh", checked(signer.refresh), delay),
             open_app(settings, stores, signer, clock) as app,
             repeating("revocations", checked(app[REVOCATIONS].refresh), lambda: _LIST_EVERY),
             repeating("erasures", checked(app[ERASURES].tick), erasures_delay, at_start=False),
+            repeating(
+                "recoveries",
+                checked(app[ERASURES].end_recoveries),
+                recoveries_delay,
+                at_start=False,
+            ),
         ):
             await serve(app, settings.server, ready=[check.not_ready, signer.not_ready])
 
@@ -302,6 +410,7 @@ async def run_once(settings: Settings, *, erase_again: bool, clock: Clock = _CLO
     check = StartCheck()
     async with (
         open_stores(settings.server, check) as stores,
+        open_secrets(settings.providers.secrets, check, clock),
         open_key_stores(settings.server, settings.caches, check) as keys,
     ):
         await check.look()
@@ -323,6 +432,7 @@ async def maintain(
     inactive = 0
     if settings.guest_inactive_after is not None:
         inactive = await erasures.remove_inactive_guests(settings.guest_inactive_after)
+    await erasures.end_recoveries()
     await erasures.tick()
     again = await erasures.erase_again() if erase_again else 0
     _log.info("maintained", expired_sessions=expired, inactive_guests=inactive, erased_again=again)

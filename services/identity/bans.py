@@ -52,6 +52,12 @@ class Bans:
         if found is None or not found.ban.outlasts(ban):
             await self._identities.put(IdentityBan(provider, external_id, ban))
 
+    async def follow(self, provider: str, former: str, external_id: str) -> None:
+        """Whom a platform has given another id keeps the ban of the former one."""
+        found = await self._identities.find(provider, former)
+        if found is not None and found.ban.holds(self._clock.now()):
+            await self.carry_over(provider, external_id, found.ban)
+
     async def unban_identity(self, provider: str, external_id: str) -> None:
         await self._identities.delete(provider, external_id)
 

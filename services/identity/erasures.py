@@ -8,7 +8,7 @@ repeated; the mark is there until all of them are done, so whoever finds it goes
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from services.identity.accounts import Accounts
 from services.identity.links import Links
-from services.identity.models import Account, Erasure, Mark, Session
+from services.identity.models import RECOVERABLE_FOR, Account, Erasure, Mark, Session
 from services.identity.ports import AccountStore, PlayerDataHolder, SessionStore
 from shared import errors
 from shared.clock import Clock
@@ -65,20 +65,23 @@ class Erasures:
         self._swept: set[str] = set()
         """Those that this process has removed since they were marked: no need to do it again."""
 
-    async def request(self, user_id: str) -> bool:
+    async def request(
+        self, user_id: str, *, only_if: Callable[[Account], bool] = lambda _account: True
+    ) -> bool:
         """Erase a player. True where everything is removed by now; False where it will be.
 
-        On return it will happen in any case. A repetition goes on with it. Raises NotFound,
-        Unavailable.
+        On return it will happen in any case. A repetition goes on with it; one that was given up,
+        and could be recovered for a while, is erased now. An account that is not as `only_if`
+        demands stays as it is, and is True. Raises NotFound, Unavailable.
         """
         now = self._clock.now()
         erasure = Erasure(requested_at=now, tokens_expire_at=now + self._lifetime)
-        account = await self._accounts.change(user_id, lambda one: one.erasing(erasure))
-        if account is None:
-            account = await self._accounts.find(user_id)
+        account = await self._accounts.change(
+            user_id, lambda one: one.erasing(erasure) if only_if(one) else one, also_gone=True
+        )
         if account is None:
             raise errors.NotFound("there is no such account")
-        if account.erasure is None:  # it is a tombstone already
+        if account.erasure is None:  # it is a tombstone already, or not to be erased
             return True
         _log.info("account.erasing", user_id=user_id)
         try:
@@ -96,6 +99,24 @@ class Erasures:
         self._swept &= {account.user_id for account in marked}
         for account in reversed(marked):  # the oldest first
             await self._try(account)
+
+    async def end_recoveries(self) -> None:
+        """Have those erased who were given up, and whom nobody recovered in time.
+
+        From then on they are found by `tick`. Raises Unavailable.
+        """
+        now = self._clock.now()
+        due = await self._store.marked_since(
+            Mark.RECOVERABLE, _BEGINNING, limit=_MOST_AT_ONCE, until=now - RECOVERABLE_FOR
+        )
+        for account in due:
+            if account.undo is None or now < account.undo.until:
+                continue
+            try:
+                await self._store.replace(account.beyond_recovery())
+            except errors.VersionConflict:  # recovered or erased, and the index was behind
+                continue
+            _log.info("account.erasing", user_id=account.user_id)
 
     async def remove_inactive_guests(self, inactive_for: timedelta) -> int:
         """Erase the guests who have not been here for so long; answer how many.
@@ -142,6 +163,7 @@ class Erasures:
         if account.user_id in self._swept and not is_last:
             return
         await self._sweep(account)
+        await self._links.give_back(account)  # last: no data waits for a platform
         self._swept.add(account.user_id)
         if not is_last:
             return

@@ -8,7 +8,9 @@ from aiohttp.typedefs import Handler
 
 from services.identity import wire
 from services.identity.appkeys import (
+    LIMITS,
     LOGINS,
+    NONCES,
     REVOCATIONS,
     SESSIONS,
     VERIFIER,
@@ -53,6 +55,13 @@ async def log_in(request: web.Request) -> web.Response:
         case wire.PlatformCredential(provider, parts):
             login = await logins.platform(provider, parts, address=address, device=device)
     return json_response(wire.render_tokens(login.tokens), status=201)
+
+
+@_routes.post("/v1/nonces")
+@public
+async def new_nonce(request: web.Request) -> web.Response:
+    request.app[LIMITS].attempt(client_address(request))
+    return json_response(wire.render_nonce(request.app[NONCES].issue()), status=201)
 
 
 @_routes.post("/v1/sessions/refresh")

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts, NewGuest
+from services.identity.conflicts import Conflicts
+from services.identity.grants import Grants
 from services.identity.idempotency import Idempotency, KeyedRequest
 from services.identity.limits import LoginLimits
 from services.identity.links import Links
@@ -41,9 +43,13 @@ class Logins:
         access_tokens: AccessTokens,
         limits: LoginLimits,
         links: Links,
+        conflicts: Conflicts,
+        grants: Grants,
         providers: Mapping[str, IdentityProvider],
     ) -> None:
         self._links = links
+        self._conflicts = conflicts
+        self._grants = grants
         self._providers = providers
         self._limits = limits
         self._accounts = accounts
@@ -95,32 +101,45 @@ class Logins:
         """
         self._limits.attempt(address)
         self._access_tokens.require_key()
-        identity = await self._confirmed(provider, credential)
-        key = identity.provider, identity.external_id
+        identity = await self._confirmed(provider, credential, address)
+        key, former = (identity.provider, identity.external_id), identity.former
         conflict = False
         try:
             account = await (
-                self._links.link(link_to, *key) if link_to else self._links.account_of(*key)
+                self._links.link(link_to, *key, former=former)
+                if link_to
+                else self._links.account_of(*key, former=former)
             )
         except errors.AlreadyLinked:
-            account, conflict = await self._links.account_of(*key), True
+            account, conflict = await self._links.account_of(*key, former=former), True
         self._limits.proven(account.user_id)
+        await self._grants.keep(identity)
         tokens = await self._sessions.open(account, device=device, provider=identity.provider)
         return PlatformLogin(tokens, identity, link_conflict=conflict)
 
     async def link(
         self, user_id: str, provider: str, credential: Mapping[str, str], *, address: str
     ) -> Account:
-        """One more way in for a player. Raises as `platform` and `Links.link` do."""
+        """One more way in for a player. Raises as `platform` and `Conflicts.link` do."""
         self._limits.attempt(address)
-        identity = await self._confirmed(provider, credential)
-        return await self._links.link(user_id, identity.provider, identity.external_id)
+        identity = await self._confirmed(provider, credential, address)
+        try:
+            account = await self._conflicts.link(user_id, identity)
+        except errors.AlreadyLinked:
+            await self._grants.keep(identity)  # whoever's it will be
+            raise
+        await self._grants.keep(identity)
+        return account
 
-    async def _confirmed(self, provider: str, credential: Mapping[str, str]) -> ExternalIdentity:
+    async def _confirmed(
+        self, provider: str, credential: Mapping[str, str], address: str
+    ) -> ExternalIdentity:
         asked = self._providers.get(provider)
         if asked is None:
             known = ", ".join(["guest", *sorted(self._providers)])
             raise errors.InvalidRequest(f"`provider` must be one of {known}")
+        if "password" in credential:
+            self._limits.password(credential.get("username", ""), address)
         return await asked.verify(credential)
 
     async def _guest_of(self, request: KeyedRequest) -> NewGuest:

@@ -8,6 +8,10 @@ from datetime import datetime, timedelta
 from shared import errors
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
+RECOVERABLE_FOR = timedelta(days=30)
+"""So long an account that was given up for another one is only marked."""
+USED_LIFETIME = timedelta(hours=25)
+"""Of what may be used once: longer than any of it holds, which is a day, and clocks differ."""
 MOST_REPLAYS = 10
 MOST_BANS = 16
 """Of one account from parts of the game, each of another scope."""
@@ -19,8 +23,10 @@ EVERYTHING = "all"
 REFRESH_REUSED = "refresh_reused"
 SIGNED_OUT = "signed_out"
 SIGNED_IN_ELSEWHERE = "signed_in_elsewhere"
+IDENTITY_MOVED = "identity_moved"
 ENDED_BY_OPERATOR = "ended_by_operator"
-"""Why a session has ended."""
+IDENTITY_REMOVED = "identity_removed"
+"""Why a session has ended; the last: the player or the platform took back how it began."""
 
 
 class Mark(enum.Enum):
@@ -28,6 +34,7 @@ class Mark(enum.Enum):
 
     BANNED = "banned"
     ERASING = "erasing"
+    RECOVERABLE = "recoverable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +54,29 @@ class Ban:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """What takes an erasure back before `until`: the identity that was the account's last way in.
+
+    `taken_by` is the account that it was moved to.
+    """
+
+    until: datetime
+    provider: str
+    external_id: str
+    taken_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """From `requested_at` on nobody gets a token of the account.
 
-    Until `tokens_expire_at` somebody may still have one, and write with it.
+    Until `tokens_expire_at` somebody may still have one, and write with it. With an `undo` nothing
+    is removed before that is over.
     """
 
     requested_at: datetime
     tokens_expire_at: datetime
+    undo: Undo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +133,16 @@ class Account:
         return self.erasure is not None or self.erased_at is not None
 
     @property
+    def undo(self) -> Undo | None:
+        """None of an account that cannot be recovered, or need not be."""
+        return self.erasure.undo if self.erasure is not None else None
+
+    @property
     def marked(self) -> tuple[Mark, datetime] | None:
         """With the moment since when."""
         if self.erasure is not None:
-            return Mark.ERASING, self.erasure.requested_at
+            mark = Mark.RECOVERABLE if self.erasure.undo else Mark.ERASING
+            return mark, self.erasure.requested_at
         everything = next((ban for ban in self.bans if ban.scope == EVERYTHING), None)
         return (Mark.BANNED, everything.since) if everything else None
 
@@ -144,6 +172,23 @@ class Account:
         mine = replace(identity, user_id=self.user_id)
         return replace(self, identities=(*self.identities, mine))
 
+    def renamed(self, former_external_id: str, identity: LinkedIdentity) -> "Account":
+        """With `identity` in the place of the former one of its provider. Raises Conflict.
+
+        One that is linked already stays as it is.
+        """
+        former = identity.provider, former_external_id
+        keys = [one.key for one in self.identities]
+        if identity.key in keys:
+            return self
+        if self.is_gone:
+            raise errors.Conflict("the account is gone")
+        if former not in keys:
+            raise errors.Conflict("the former identity is not linked")
+        mine = replace(identity, user_id=self.user_id)
+        in_place = tuple(mine if one.key == former else one for one in self.identities)
+        return replace(self, identities=in_place)
+
     def unlinked(self, provider: str, external_id: str) -> "Account":
         """One that is not linked changes nothing. Raises Conflict for the last way in.
 
@@ -172,14 +217,32 @@ class Account:
         return replace(self, bans=tuple(ban for ban in self.bans if ban.scope != scope))
 
     def erasing(self, erasure: Erasure) -> "Account":
-        """Nobody gets in any more; a second request changes nothing."""
+        """Nobody gets in any more; a second request changes nothing.
+
+        But where the first one could be undone, and the second one cannot, neither can it now.
+        """
         if self.is_gone:
-            return self
+            return self if erasure.undo else self.beyond_recovery()
         return replace(self, erasure=erasure, guest_secret_digest=None)
+
+    def beyond_recovery(self) -> "Account":
+        """To be erased now, if it was to be later. Its tokens expire when they did."""
+        if self.erasure is None or self.erasure.undo is None:
+            return self
+        return replace(self, erasure=replace(self.erasure, undo=None))
+
+    def recovered(self, now: datetime) -> "Account":
+        """As before it was given up, but without a way in: for `IdentityStore.move`, which has one.
+
+        Raises Conflict where that cannot be undone, or not any more.
+        """
+        if self.undo is None or now >= self.undo.until:
+            raise errors.Conflict("the account cannot be recovered, or not any more")
+        return replace(self, erasure=None)
 
     def erased(self, now: datetime) -> "Account":
         """Only after every service has confirmed, and no token of it is good any more."""
-        if self.erasure is None or now < self.erasure.tokens_expire_at:
+        if self.erasure is None or self.erasure.undo or now < self.erasure.tokens_expire_at:
             raise errors.Conflict("the account cannot be a tombstone yet")
         return Account(
             user_id=self.user_id,
@@ -207,11 +270,60 @@ class ExternalIdentity:
     `provider` names a space of ids, which two ways in may share; `external_id` is opaque, compared
     byte for byte, and begins with the part of that space that it is from where there are several
     (an Apple team, a Facebook application). `details` are for this login and hold no secret.
+    `grant` is what the platform wants back when the player goes, for it alone to read; a secret.
+    `former` is an external id that was the player's before, where the platform has given them
+    another one, and says so.
     """
 
     provider: str
     external_id: str
     details: Mapping[str, str] = field(default_factory=dict)
+    grant: str | None = field(default=None, repr=False, kw_only=True)
+    former: str | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a platform wants back when the player goes whom it knows as `external_id`; sealed."""
+
+    provider: str
+    external_id: str
+    sealed: str = field(repr=False)
+
+
+class NoticeKind(enum.Enum):
+    """What a platform tells us that one of its players has done there."""
+
+    REVOKED = "revoked"
+    """Taken back that this game knows them. Who consents again is the same player."""
+    DELETED = "deleted"
+    """Asked for all that this game has of them to be deleted, or left the platform."""
+    OTHER = "other"
+    """Nothing that is of use here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a platform has told us, and has proven to be the one who tells it.
+
+    `notice_id` is the same if it tells that again; None where only the address that it was sent to
+    says what it is about, and `kind` is OTHER until then.
+    """
+
+    kind: NoticeKind
+    provider: str
+    external_id: str
+    notice_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSummary:
+    """Of the records that a player has now in a collection; `bytes` are those of their values."""
+
+    name: str
+    records: int
+    bytes: int
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +430,8 @@ class IdempotencyRecord:
     """What the first request with a key has chosen, for those that repeat it.
 
     `key` and `request` are digests: of the Idempotency-Key with what it was sent for, and of what
-    the request said. `result` is a new guest's user id.
+    the request said. `result` is a new guest's user id. Of what may be used once `key` is the
+    digest, `request` says nothing, and `result` tells the first use from every later one.
     """
 
     key: bytes = field(repr=False)

@@ -6,11 +6,14 @@ from typing import Protocol
 
 from services.identity.models import (
     Account,
+    CollectionSummary,
     ExternalIdentity,
+    Grant,
     IdempotencyRecord,
     IdentityBan,
     LinkedIdentity,
     Mark,
+    Notice,
     Redeemed,
     Session,
     SessionKey,
@@ -36,10 +39,12 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
+    async def marked_since(
+        self, mark: Mark, moment: datetime, *, limit: int, until: datetime | None = None
+    ) -> Sequence[Account]:
         """The accounts that have been marked so at `moment` or later, the latest first.
 
-        May be a few seconds behind the changes.
+        With `until` at that moment or earlier as well. May be a few seconds behind the changes.
         """
         ...
 
@@ -94,6 +99,18 @@ class IdentityStore(Protocol):
         """
         ...
 
+    async def rename(
+        self, account: Account, former_external_id: str, identity: LinkedIdentity
+    ) -> Account:
+        """Link the identity in the place of a former one of its provider, which is free then.
+
+        All or nothing; answer the next revision of `account`. Raises AlreadyLinked where the
+        identity is another account's, VersionConflict where another revision of `account` is
+        stored or the former identity is not its, and what `Account.renamed` raises. An identity
+        that is this account's already changes nothing.
+        """
+        ...
+
     async def move(
         self, identity: LinkedIdentity, source: Account, target: Account
     ) -> tuple[Account, Account]:
@@ -103,6 +120,7 @@ class IdentityStore(Protocol):
         another revision of either is stored or the identity is not `source`'s, and what
         `unlinked` and `linked` raise. Where it is the last way into `source`, that account is
         given up: whoever means it hands it in as `source.erasing(...)`, which is stored with it.
+        So is a `target.recovered(...)`, which was given up and gets its way in back.
         """
         ...
 
@@ -205,6 +223,25 @@ class IdentityBanStore(Protocol):
         ...
 
 
+class GrantStore(Protocol):
+    """What platforms want back, by provider and external id. Every method raises Unavailable."""
+
+    async def find(self, provider: str, external_id: str) -> Grant | None:
+        """Sees every change that has been acknowledged."""
+        ...
+
+    async def put(self, grant: Grant) -> None:
+        """In place of the one that there is."""
+        ...
+
+    async def delete(self, grant: Grant) -> None:
+        """Where another one is stored by now, or none, nothing changes: twice is as once.
+
+        The check and the change are one atomic step, so nobody's later grant is lost.
+        """
+        ...
+
+
 class IdempotencyStore(Protocol):
     """Idempotency records by key. Raises Unavailable in bad weather."""
 
@@ -236,6 +273,54 @@ class PlayerDataHolder(Protocol):
         ...
 
 
+class PlayerDataSummaries(Protocol):
+    """How much there is of a player: what helps to choose between two accounts."""
+
+    async def summary(self, user_id: str) -> Sequence[CollectionSummary]:
+        """By collection, in the order of their names; empty of a player of whom there is nothing.
+
+        Raises Unavailable.
+        """
+        ...
+
+
+class UserPool(Protocol):
+    """Where players of the game have a name and a password, which are kept there alone.
+
+    Every method raises InvalidRequest, TooManyRequests, RefusedByPolicy, ActionRequired,
+    ProviderUnavailable and ProviderMisconfigured. Nothing tells a stranger which names there are:
+    no refusal, and no success where a mail is asked for.
+    """
+
+    async def sign_up(self, username: str, password: str, email: str | None) -> bool:
+        """Whether the player is confirmed already. False as well where the name is taken, unless
+        the settings say that AlreadyExists is raised. Raises WeakPassword.
+        """
+        ...
+
+    async def confirm_sign_up(self, username: str, code: str) -> None:
+        """Raises InvalidCode, ExpiredCode, Conflict where the address is another player's."""
+        ...
+
+    async def resend_code(self, username: str) -> None: ...
+
+    async def forgot_password(self, username: str) -> None:
+        """A code is sent, if there is somebody to send it to."""
+        ...
+
+    async def reset_password(self, username: str, code: str, password: str) -> None:
+        """Raises InvalidCode, ExpiredCode, WeakPassword."""
+        ...
+
+    async def whose(self, access_token: str) -> ExternalIdentity:
+        """Of a token of the pool's, which stays as good as it is. Raises as `IdentityProvider`."""
+        ...
+
+    async def sign_out(self, access_token: str) -> None:
+        """Nothing that the pool has issued to the player is renewed any more; twice is as once."""
+        ...
+
+
 class IdentityProvider(Protocol):
     """A platform that says who somebody is, asked in the way that clients call `name`."""
 
@@ -252,5 +337,28 @@ class IdentityProvider(Protocol):
         makes no sense; ProviderMisconfigured where it takes no key of ours. A bug is
         ProviderUnavailable: it lets nobody in. No error says what the platform said, or has an URL,
         a key or a credential in it or behind it.
+        """
+        ...
+
+
+class GrantTaker(Protocol):
+    """A platform that takes back what it has granted."""
+
+    async def revoke(self, grant: str) -> None:
+        """On return it is good for nothing. Repeating it is safe.
+
+        Raises ProviderUnavailable where the platform cannot be asked, ProviderMisconfigured where
+        it takes no key of ours. `grant` is as it was in `ExternalIdentity.grant`; one that cannot
+        be read is good for nothing.
+        """
+        ...
+
+
+class NoticeReader(Protocol):
+    """A platform that tells us, by calls of its own, what its players do there."""
+
+    async def read(self, sent: str) -> Notice:
+        """Raises InvalidCredential where it was not this platform, or long ago, and Unavailable
+        where that cannot be known.
         """
         ...

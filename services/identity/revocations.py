@@ -47,13 +47,18 @@ class Revocations:
         """Raises Unavailable; what was known stays in use then."""
         read_at, now = self._clock.monotonic(), self._clock.now()
         since = now - self._lifetime
-        erasing, banned, ended = await asyncio.gather(
+        erasing, given_up, banned, ended = await asyncio.gather(
             self._accounts.marked_since(Mark.ERASING, since, limit=_ONE_TOO_MANY),
+            self._accounts.marked_since(Mark.RECOVERABLE, since, limit=_ONE_TOO_MANY),
             self._accounts.marked_since(Mark.BANNED, since, limit=_ONE_TOO_MANY),
             self._sessions.ended_since(since, limit=_ONE_TOO_MANY),
         )
         marks = [
-            *(subject_mark(account.user_id) for account in erasing if _has_tokens(account, now)),
+            *(
+                subject_mark(account.user_id)
+                for account in (*erasing, *given_up)
+                if _has_tokens(account, now)
+            ),
             *(subject_mark(account.user_id) for account in banned if account.ban(now)),
             *(session_mark(session.session_id) for session in ended),
         ]

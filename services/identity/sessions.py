@@ -118,13 +118,16 @@ class Sessions:
         if await self._store.end(key, now=self._clock.now(), reason=reason) is None:
             raise errors.NotFound("there is no such session")
 
-    async def end_all(self, user_id: str, *, reason: str, but: str | None = None) -> None:
+    async def end_all(
+        self, user_id: str, *, reason: str, but: str | None = None, provider: str | None = None
+    ) -> None:
         """End every session of a player, except the one of the id `but`.
 
-        Also one that has expired: an access token of it may be good for a while yet.
+        With `provider` those alone that began with an identity of it. Also one that has expired:
+        an access token of it may be good for a while yet.
         """
         for session in await self._usable(user_id):
-            if session.key.session_id != but:
+            if session.key.session_id != but and provider in (None, session.provider):
                 await self._store.end(session.key, now=self._clock.now(), reason=reason)
 
     async def _usable(self, user_id: str) -> Sequence[Session]:

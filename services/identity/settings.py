@@ -30,6 +30,7 @@ class Settings:
     single_session: bool
     guest_inactive_after: timedelta | None
     player_data_url: str
+    public_url: str
 
     @property
     def token_lifetime(self) -> timedelta:
@@ -69,6 +70,7 @@ class Settings:
             single_session=env.flag("SINGLE_SESSION", default=False),
             guest_inactive_after=inactive or None,
             player_data_url=env.url("PLAYER_DATA_URL", "http://127.0.0.1:8082"),
+            public_url=env.url("PUBLIC_URL", trust.issuer),
             kubernetes=KubernetesSettings.read(env),
             providers=ProviderSettings.read(env),
         )

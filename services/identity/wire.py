@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from services.identity.idempotency import KeyedRequest
 from services.identity.logins import GuestLogin, PlatformLogin
+from services.identity.nonces import NONCE_LIFETIME
 from services.identity.sessions import IssuedTokens
 from shared import errors
 from shared.http.bodies import Fields
@@ -89,6 +90,10 @@ def render_tokens(tokens: IssuedTokens) -> dict[str, object]:
         "expires_in": tokens.expires_in,
         "refresh_expires_in": tokens.refresh_expires_in,
     }
+
+
+def render_nonce(nonce: str) -> dict[str, object]:
+    return {"nonce": nonce, "expires_in": int(NONCE_LIFETIME.total_seconds())}
 
 
 def render_new_guest(login: GuestLogin) -> dict[str, object]:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from services.player_data import batch_wire, wire
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
-from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS
+from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS, SUMMARIES
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
 from services.player_data.handlers import routes
@@ -16,6 +16,7 @@ from services.player_data.ports import RecordStore
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
 from services.player_data.settings import Settings
+from services.player_data.summary import Summaries
 from shared import errors
 from shared.auth.middleware import JWKS_CLIENT, trust
 from shared.clock import Clock, SystemClock
@@ -64,6 +65,7 @@ def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Appl
     app[PROFILES] = Profiles(records)
     app[ERASURE] = Erasure(store)
     app[EXPORT] = Export(store)
+    app[SUMMARIES] = Summaries(store)
     app.add_routes(routes)
     trust(app, service="player_data", clock=clock, **asdict(settings.trust))
     return app

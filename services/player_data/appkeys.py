@@ -6,8 +6,10 @@ from services.player_data.erasure import Erasure
 from services.player_data.export import Export
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
+from services.player_data.summary import Summaries
 
 RECORDS: web.AppKey[Records] = web.AppKey("RECORDS", Records)
 PROFILES: web.AppKey[Profiles] = web.AppKey("PROFILES", Profiles)
 ERASURE: web.AppKey[Erasure] = web.AppKey("ERASURE", Erasure)
 EXPORT: web.AppKey[Export] = web.AppKey("EXPORT", Export)
+SUMMARIES: web.AppKey[Summaries] = web.AppKey("SUMMARIES", Summaries)

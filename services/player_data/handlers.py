@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from services.player_data import batch_wire, changes, wire
-from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS
+from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS, SUMMARIES
 from services.player_data.collections import Caller
 from services.player_data.models import Change, RecordKey, Written
 from services.player_data.records import Asked, KeyedRequest, resolve_player
@@ -25,6 +25,7 @@ _routes = web.RouteTableDef()
 
 _PLAYER = "/v1/players/{player}"
 _EXPORT = "/v1/players/{player}/export"
+_SUMMARY = "/v1/players/{player}/summary"
 _LIST = "/v1/players/{player}/records"
 _RECORD = "/v1/players/{player}/records/{collection}/{key}"
 _BATCH = "/v1/records/batch"
@@ -160,6 +161,14 @@ async def export_player(request: web.Request) -> web.Response:
     player = wire.read_player(request.match_info)
     page = await request.app[EXPORT].page(player, wire.read_position(request, player))
     return web.json_response(text=wire.render_export(page))
+
+
+@_routes.get(_SUMMARY)
+@require_scope("player_data:summary")
+async def summarize_player(request: web.Request) -> web.Response:
+    """Of the current records, by collection and in all: how many, bytes, the last change."""
+    summary = await request.app[SUMMARIES].of(wire.read_player(request.match_info))
+    return json_response(wire.render_summary(summary))
 
 
 async def set_player_data(request: web.Request) -> web.Response:

@@ -178,6 +178,19 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionSummary:
+    """Of the current records of a collection; `bytes` are those of their values as UTF-8 JSON.
+
+    `updated_at` is when one of them was written last.
+    """
+
+    name: str
+    records: int
+    bytes: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A value that is kept of a player, and whether it is the current one of its key."""
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from services.player_data.models import (
+    CollectionSummary,
     ExportPage,
     Page,
     Position,
@@ -94,6 +95,13 @@ class RecordStore(Protocol):
         behind `after`. A page holds at most `limit` values and LARGEST_PAGE characters of them,
         but one whatever its size, unless it is empty. A version that is kept throughout a walk
         over all pages is seen exactly once, also where it is overwritten meanwhile.
+        """
+        ...
+
+    async def summary(self, player: str) -> Sequence[CollectionSummary]:
+        """The collections that have a current record, by name and in the order of code points.
+
+        What was deleted, and earlier versions, count for nothing.
         """
         ...
 

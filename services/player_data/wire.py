@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 from services.player_data.models import (
+    CollectionSummary,
     ExportPage,
     Page,
     Position,
@@ -155,6 +156,25 @@ def render_export(page: ExportPage) -> str:
     after = page.next_after
     cursor = _encoded([*_parts(after.key), after.version]) if after else None
     return f'{{"records":[{records}],"versions":[{versions}],"cursor":{strict_json.dumps(cursor)}}}'
+
+
+def render_summary(collections: Sequence[CollectionSummary]) -> dict[str, object]:
+    """`updated_at` is null of a player of whom there is nothing."""
+    moments = [one.updated_at for one in collections]
+    return {
+        "collections": [
+            {
+                "name": one.name,
+                "records": one.records,
+                "bytes": one.bytes,
+                "updated_at": to_iso(one.updated_at),
+            }
+            for one in collections
+        ],
+        "records": sum(one.records for one in collections),
+        "bytes": sum(one.bytes for one in collections),
+        "updated_at": to_iso(max(moments)) if moments else None,
+    }
 
 
 def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:

@@ -48,6 +48,11 @@ async def read_parameters(request: web.Request) -> "Fields":
         return read_query(request)
     if request.query_string:
         raise errors.InvalidRequest("send the parameters of a POST in its body, not in its URL")
+    return await read_body_parameters(request)
+
+
+async def read_body_parameters(request: web.Request) -> "Fields":
+    """Those of a JSON or form body; whatever is in the URL."""
     if request.content_type == _FORM:
         return await read_form(request)
     if not request.can_read_body:

@@ -88,7 +88,7 @@ async def fetch(
                     raise errors.Unavailable(f"{source} answered more than {largest} bytes")
             return Document(
                 bytes(body),
-                _max_age(response.headers.get(hdrs.CACHE_CONTROL, "")),
+                max_age(response.headers),
                 _etag(response.headers.get(hdrs.ETAG, "")),
             )
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -102,8 +102,9 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-def _max_age(cache_control: str) -> float | None:
-    match = re.search(r"\bmax-age=(\d{1,9})\b", cache_control)
+def max_age(headers: Mapping[str, str]) -> float | None:
+    """Of Cache-Control, in seconds; None where it does not say."""
+    match = re.search(r"\bmax-age=(\d{1,9})\b", headers.get(hdrs.CACHE_CONTROL, ""))
     return float(match[1]) if match else None
 
 

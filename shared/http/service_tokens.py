@@ -195,9 +195,13 @@ class ServiceTokens:
 
 
 def retry_after(headers: Mapping[str, str]) -> int:
-    """Seconds that the other side asks for, at most a minute; 1 where it does not say."""
+    """Whole seconds that the other side asks for, at most a minute; 1 where it does not say.
+
+    RFC 9110 section 10.2.3 has whole ones only; Discord asks for fractions, too.
+    """
     value = headers.get(hdrs.RETRY_AFTER, "")
-    seconds = int(value) if re.fullmatch(r"[0-9]{1,9}", value) else 1
+    asks = re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", value)
+    seconds = math.ceil(float(value)) if asks else 1
     return min(max(1, seconds), _LONGEST_PAUSE)
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from services.identity import account_handlers, admin_handlers, handlers, oauth_handlers
+from services.identity import (
+    account_handlers,
+    admin_handlers,
+    cognito_handlers,
+    handlers,
+    oauth_handlers,
+    provider_handlers,
+)
 from services.identity.models import SessionKey
 from services.identity.refresh_tokens import RefreshToken, RefreshTokens
 from services.keyrotator.handlers import routes as keyrotator_routes
@@ -16,12 +23,14 @@ from shared.ids import new_id, new_key, new_secret
 from tests.support import apps
 from tests.support.calls import call
 from tests.support.clock import ManualClock
+from tests.support.fakes.cognito import POOL_ALONE
 from tests.support.issuer import Issuer
 from tests.support.people import new_person
 
 IDENTITY_ALONE = {
     "PLAYMESH_SIGNING_ALG": "ES256",
     "PLAYMESH_PLAYER_DATA_URL": "http://127.0.0.1:1",  # nobody is there
+    **POOL_ALONE,
 }
 FILLED = {
     "player": "me",
@@ -32,6 +41,7 @@ FILLED = {
     "session_id": "0" * 32,
     "provider": "steam",
     "external_id": "76561197960287930",
+    "code": "00",
 }
 
 # Who passes where this is demanded.
@@ -39,6 +49,7 @@ PLAYER = {"a player's", "a player's, linked", "a player's, with the scopes of se
 ROTATE = {"keyrotator's"}
 ERASE = {"player_data's, to erase", "player_data's, for both"}
 EXPORT = {"player_data's, to export", "player_data's, for both"}
+SUMMARIZE = {"player_data's, to sum up"}
 OPERATE = {"identity's"}
 PUBLIC = None
 """Whoever it is, and whoever it is not: no token is looked at."""
@@ -52,6 +63,7 @@ PLAYER_DATA = {
     f"GET {RECORD}/versions": PLAYER,
     "DELETE /v1/players/{player}": ERASE,
     "GET /v1/players/{player}/export": EXPORT,
+    "GET /v1/players/{player}/summary": SUMMARIZE,
     **{
         f"{method} {slash}/{name}-player-data": PLAYER
         for method in ("GET", "POST")
@@ -70,12 +82,17 @@ PLAYER_OF_IDENTITY = "/v1/admin/players/{user_id}"
 PLATFORM_IDENTITY = "/v1/admin/identities/{provider}/{external_id}"
 IDENTITY = {
     "POST /v1/guests": PUBLIC,
+    "POST /v1/nonces": PUBLIC,
     "POST /v1/sessions": PUBLIC,
     "POST /v1/sessions/refresh": PUBLIC,
     "GET /.well-known/jwks.json": PUBLIC,
     "GET /.well-known/revocations.json": PUBLIC,
     "GET /.well-known/openid-configuration": PUBLIC,
     "POST /oauth2/token": PUBLIC,
+    "POST /v1/providers/apple/notifications": PUBLIC,
+    "POST /v1/providers/facebook/deauthorize": PUBLIC,
+    "POST /v1/providers/facebook/deletion": PUBLIC,
+    "GET /v1/deletions/{code}": PUBLIC,
     **{
         f"{method} {slash}{path}": PUBLIC
         for method in ("GET", "POST")
@@ -89,6 +106,19 @@ IDENTITY = {
             "/refresh-access-token",
         )
     },
+    **{
+        f"POST /v1/cognito/{name}": PUBLIC
+        for name in (
+            "confirm",
+            "forgot-password",
+            "resend",
+            "reset-password",
+            "sign-out",
+            "sign-up",
+        )
+    },
+    "POST /login-with-cognito": PUBLIC,
+    "POST //login-with-cognito": PUBLIC,
     "GET /v1/sessions": PLAYER,
     "DELETE /v1/sessions": PLAYER,
     "DELETE /v1/sessions/current": PLAYER,
@@ -97,12 +127,14 @@ IDENTITY = {
     "DELETE /v1/account": PLAYER,
     "POST /v1/account/guest-secret": PLAYER,
     "POST /v1/account/identities": PLAYER,
+    "POST /v1/account/identities/resolve": PLAYER,
     "DELETE /v1/account/identities/{provider}": PLAYER,
     "GET /v1/account/export": PLAYER,
     f"GET {PLAYER_OF_IDENTITY}": OPERATE,
     f"POST {PLAYER_OF_IDENTITY}/ban": OPERATE,
     f"POST {PLAYER_OF_IDENTITY}/unban": OPERATE,
     f"POST {PLAYER_OF_IDENTITY}/revoke-sessions": OPERATE,
+    f"POST {PLAYER_OF_IDENTITY}/recover": OPERATE,
     f"GET {PLATFORM_IDENTITY}": OPERATE,
     f"POST {PLATFORM_IDENTITY}/ban": OPERATE,
     f"POST {PLATFORM_IDENTITY}/unban": OPERATE,
@@ -111,7 +143,9 @@ IDENTITY_ROUTES = [
     *handlers.routes,
     *account_handlers.routes,
     *admin_handlers.routes,
+    *cognito_handlers.routes,
     *oauth_handlers.routes,
+    *provider_handlers.routes,
 ]
 
 
@@ -123,7 +157,7 @@ def kinds(issuer: Issuer) -> Mapping[str, str]:
         return issuer.service_token("operator", audience=audience, scope=scope)
 
     both = "player_data:erase player_data:export"
-    every = f"{both} keys:rotate identity:admin"
+    every = f"{both} player_data:summary keys:rotate identity:admin"
     return {
         "nothing": "",
         "a player's": issuer.token(),
@@ -142,6 +176,7 @@ def kinds(issuer: Issuer) -> Mapping[str, str]:
         "player_data's": service("playmesh:player_data", "keys:rotate identity:admin"),
         "player_data's, to erase": service("playmesh:player_data", "player_data:erase"),
         "player_data's, to export": service("playmesh:player_data", "player_data:export"),
+        "player_data's, to sum up": service("playmesh:player_data", "player_data:summary"),
         "player_data's, for both": service("playmesh:player_data", both),
         "a service's for players": service("gamebackend", every),
         "a player's for identity": issuer.token(aud="playmesh:identity", scope=every),

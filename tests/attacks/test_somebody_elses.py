@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from services.identity import account_handlers, admin_handlers, handlers
+from services.identity import (
+    account_handlers,
+    admin_handlers,
+    cognito_handlers,
+    handlers,
+    provider_handlers,
+)
 from services.keyrotator.handlers import routes as keyrotator_routes
 from services.player_data.handlers import routes as player_data_routes
 from tests.support import apps
@@ -21,7 +27,13 @@ from tests.support.people import new_person
 from tests.support.records import SLOT, Player
 
 ES256 = {"PLAYMESH_SIGNING_ALG": "ES256"}
-IDENTITY = [*handlers.routes, *account_handlers.routes, *admin_handlers.routes]
+IDENTITY = [
+    *handlers.routes,
+    *account_handlers.routes,
+    *admin_handlers.routes,
+    *provider_handlers.routes,
+    *cognito_handlers.routes,
+]
 BODY = {"reason": "envy", "value": 1}
 
 
@@ -60,6 +72,7 @@ async def test_identity(tmp_path: Path, clock: ManualClock) -> None:
             "session_id": alice.session_id,
             "provider": "steam",
             "external_id": "76561197960287930",
+            "code": alice.user_id,
         }
         token = mallory.tokens["access_token"]
         assert await let_in(identity, IDENTITY, token, alices) == []

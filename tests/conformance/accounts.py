@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from services.identity.models import EVERYTHING, MOST_BANS, Account, Ban, Erasure, Mark
+from services.identity.models import EVERYTHING, MOST_BANS, Account, Ban, Erasure, Mark, Undo
 from services.identity.ports import AccountStore
 from shared import errors
 from shared.ids import new_id
@@ -38,8 +38,16 @@ BAN = Ban(reason="Zoë's 🎮", since=CREATED + 2 * DAY)
 CHAT_BAN = replace(BAN, scope="chat", until=CREATED + 9 * DAY)
 BANNED = account().banned(CHAT_BAN).banned(BAN)
 ERASING = BANNED.erasing(Erasure(CREATED + 3 * DAY, CREATED + 3 * DAY + MILLISECOND))
+UNDO = Undo(CREATED + 33 * DAY, "steam", "Zoë's #1", BOB)
+GIVEN_UP = BANNED.erasing(Erasure(CREATED + 3 * DAY, CREATED + 3 * DAY + MILLISECOND, undo=UNDO))
 ERASED = ERASING.erased(CREATED + 4 * DAY)
-STATES = {"guest": account(), "banned": BANNED, "erasing": ERASING, "erased": ERASED}
+STATES = {
+    "guest": account(),
+    "banned": BANNED,
+    "given up": GIVEN_UP,
+    "erasing": ERASING,
+    "erased": ERASED,
+}
 """ALICE's account, as she might leave it."""
 
 
@@ -85,10 +93,11 @@ class AccountStoreContract:
         assert await store.get(ALICE) == STATES[state]
 
     async def test_every_moment_comes_back_in_utc(self, store: AccountStore) -> None:
-        await store.create(replace(ERASING, bans=(CHAT_BAN,), erased_at=CREATED + 5 * DAY))
+        await store.create(replace(GIVEN_UP, bans=(CHAT_BAN,), erased_at=CREATED + 5 * DAY))
         found = await store.get(ALICE)
         assert found is not None
         assert found.erasure is not None
+        assert found.undo is not None
         moments = [
             found.created_at,
             found.seen_at,
@@ -96,9 +105,10 @@ class AccountStoreContract:
             found.bans[0].until,
             found.erasure.requested_at,
             found.erasure.tokens_expire_at,
+            found.undo.until,
             found.erased_at,
         ]
-        assert [moment and moment.tzinfo for moment in moments] == [UTC] * 7
+        assert [moment and moment.tzinfo for moment in moments] == [UTC] * 8
 
     async def test_a_taken_id_changes_nothing(self, store: AccountStore) -> None:
         await store.create(account())
@@ -211,6 +221,25 @@ class AccountStoreContract:
             wanted = expected[: 4 - number]
             await eventually(partial(_marked, store, Mark.BANNED, since), wanted)
 
+    async def test_those_that_were_marked_after_a_moment_may_be_left_out(
+        self, store: AccountStore
+    ) -> None:
+        banned = [_banned(number) for number in range(4)]
+        for one in banned:
+            await store.create(one)
+
+        async def between() -> list[Account]:
+            first, last = CREATED + DAY, CREATED + 2 * DAY
+            return list(await store.marked_since(Mark.BANNED, first, limit=9, until=last))
+
+        await eventually(between, banned[2:0:-1])
+
+        async def earlier() -> list[Account]:
+            last = CREATED + 2 * DAY - MILLISECOND
+            return list(await store.marked_since(Mark.BANNED, CREATED, limit=9, until=last))
+
+        await eventually(earlier, banned[1::-1])
+
     async def test_at_most_the_limit_are_found_and_those_are_the_latest(
         self, store: AccountStore
     ) -> None:
@@ -234,7 +263,8 @@ class AccountStoreContract:
             (account().banned(BAN), Mark.BANNED),
             (account().unbanned(EVERYTHING), None),
             (account().banned(replace(BAN, since=CREATED + 7 * DAY)), Mark.BANNED),
-            (ERASING, Mark.ERASING),
+            (GIVEN_UP, Mark.RECOVERABLE),
+            (GIVEN_UP.beyond_recovery(), Mark.ERASING),
             (ERASED, None),
         ]
         await store.create(account())

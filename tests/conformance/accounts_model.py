@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from services.identity.models import Account, Ban, Erasure, Mark
+from services.identity.models import RECOVERABLE_FOR, Account, Ban, Erasure, Mark, Undo
 from services.identity.ports import AccountStore
 from shared import errors
 from shared.ids import digest, new_id, new_secret
@@ -27,12 +27,17 @@ processes = st.integers(0, 1)
 players = st.integers(0, 1)
 """Two, so that what is done to the one is seen not to touch the other."""
 scopes = st.sampled_from(["all", "chat"])
-pauses = st.sampled_from([timedelta(milliseconds=1), LIFETIME - timedelta(minutes=1), LIFETIME])
+pauses = st.sampled_from(
+    [timedelta(milliseconds=1), LIFETIME - timedelta(minutes=1), LIFETIME, RECOVERABLE_FOR]
+)
 
 
 @dataclass(frozen=True)
 class Player:
-    """All that is to be known of an account; `bans` is since when, by scope."""
+    """All that is to be known of an account; `bans` is since when, by scope.
+
+    `back` is until when one who is `leaving` may come back.
+    """
 
     user_id: str
     created: datetime
@@ -40,6 +45,7 @@ class Player:
     seen: datetime
     bans: Mapping[str, datetime]
     leaving: datetime | None = None
+    back: datetime | None = None
     gone: datetime | None = None
     changes: int = 1
 
@@ -59,6 +65,7 @@ def told(account: Account) -> Player:
         seen=account.seen_at,
         bans={ban.scope: ban.since for ban in account.bans},
         leaving=account.erasure.requested_at if account.erasure else None,
+        back=account.undo.until if account.undo else None,
         gone=account.erased_at,
         changes=account.revision,
     )
@@ -131,10 +138,38 @@ class AccountStoreMachine(RuleBasedStateMachine):
         self.write(process, which, erasing, wanted)
 
     @rule(process=processes, which=players)
+    def give_up(self, process: int, which: int) -> None:
+        account, until = self.read[process, which], self.now + RECOVERABLE_FOR
+        undo = Undo(until, "steam", "1", taken_by=self.players[1 - which].user_id)
+        given_up = account.erasing(Erasure(self.now, self.now + LIFETIME, undo))
+        wanted = replace(told(account), leaving=self.now, back=until, secret=None)
+        self.write(process, which, given_up, wanted)
+
+    @rule(process=processes, which=players)
+    def erase_who_was_given_up(self, process: int, which: int) -> None:
+        account = self.read[process, which]
+        if told(account).back:
+            erasing = account.erasing(Erasure(self.now, self.now + LIFETIME))
+            self.store(process, which, erasing, replace(told(account), back=None))
+
+    @rule(process=processes, which=players)
+    def recover(self, process: int, which: int) -> None:
+        account = self.read[process, which]
+        before = told(account)
+        if before.back is None or self.now >= before.back:
+            try:
+                account.recovered(self.now)
+            except errors.Conflict:
+                return
+            raise AssertionError("back from where nobody comes back")
+        wanted = replace(before, leaving=None, back=None)
+        self.store(process, which, account.recovered(self.now), wanted)
+
+    @rule(process=processes, which=players)
     def end_to_erase(self, process: int, which: int) -> None:
         account = self.read[process, which]
         before = told(account)
-        if before.leaving is None or self.now < before.leaving + LIFETIME:
+        if before.leaving is None or before.back or self.now < before.leaving + LIFETIME:
             try:
                 account.erased(self.now)
             except errors.Conflict:
@@ -174,7 +209,15 @@ class AccountStoreMachine(RuleBasedStateMachine):
         expected = {
             "banned": banned,
             "banned just now": {who: since for who, since in banned.items() if since == self.now},
-            "leaving": {one.user_id: one.leaving for one in self.players if one.leaving},
+            "leaving": {
+                one.user_id: one.leaving for one in self.players if one.leaving and not one.back
+            },
+            "may come back": {one.user_id: one.leaving for one in self.players if one.back},
+            "may not come back": {
+                one.user_id: one.leaving
+                for one in self.players
+                if one.back and one.back <= self.now
+            },
             "gone": {one.user_id: one.gone for one in self.players if one.gone},
             "not here lately": {one.user_id: one.seen for one in here if one.seen < self.now},
         }
@@ -193,12 +236,18 @@ class AccountStoreMachine(RuleBasedStateMachine):
             )
         ]
         leaving = map(told, await store.marked_since(Mark.ERASING, ALWAYS, limit=9))
+        given_up = map(told, await store.marked_since(Mark.RECOVERABLE, ALWAYS, limit=9))
+        due = await store.marked_since(
+            Mark.RECOVERABLE, ALWAYS, limit=9, until=self.now - RECOVERABLE_FOR
+        )
         gone = [told(one) async for one in store.tombstones()]
         away = [told(one) async for one in store.inactive_guests(self.now)]
         return {
             "banned": dict(banned),
             "banned just now": dict(banned_now),
             "leaving": {one.user_id: one.leaving for one in leaving},
+            "may come back": {one.user_id: one.leaving for one in given_up},
+            "may not come back": {one.user_id: told(one).leaving for one in due},
             "gone": {one.user_id: one.gone for one in gone},
             "not here lately": {one.user_id: one.seen for one in away},
         }

@@ -14,11 +14,13 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    GRANTS,
     IDEMPOTENCY,
     IDENTITIES,
     IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
+    DynamoGrantStore,
     DynamoIdempotencyStore,
     DynamoIdentityBanStore,
     DynamoIdentityStore,
@@ -42,6 +44,9 @@ from shared.aws import Client
 from shared.ids import new_id
 from tests.conformance.accounts import BANNED, account
 from tests.conformance.dynamodb import FEW, DynamoIdentityStoreTests, OnDynamo
+from tests.conformance.grants import GRANT
+from tests.conformance.grants import LATER as LATER_GRANT
+from tests.conformance.grants import find as find_grant
 from tests.conformance.idempotency import DAY, FIRST, NOW, SECOND
 from tests.conformance.identities import (
     ALICE,
@@ -134,7 +139,7 @@ class AmbiguousWrites(OnDynamo):
 
     @pytest.fixture
     async def prefix(self, dynamodb: Client) -> str:
-        identity_tables = (ACCOUNTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS)
+        identity_tables = (ACCOUNTS, GRANTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS)
         return await new_tables(dynamodb, *identity_tables, *TABLES)
 
     # Accounts.
@@ -209,6 +214,25 @@ class AmbiguousWrites(OnDynamo):
         assert await find_ban(other) == FOR_A_WEEK
         await store.delete(IDENTITY_BAN.provider, IDENTITY_BAN.external_id)
         assert await find_ban(other) is None
+
+    # What platforms want back.
+
+    async def test_a_grant_whose_place_another_took_meanwhile_does_not_come_back(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoGrantStore(twice, prefix), DynamoGrantStore(dynamodb, prefix)
+        twice.meanwhile = lambda: other.put(LATER_GRANT)
+        await store.put(GRANT)
+        assert await find_grant(other) == LATER_GRANT
+
+    async def test_a_grant_is_deleted_once_and_not_the_one_that_came_meanwhile(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoGrantStore(twice, prefix), DynamoGrantStore(dynamodb, prefix)
+        await other.put(GRANT)
+        twice.meanwhile = lambda: other.put(LATER_GRANT)
+        await store.delete(GRANT)
+        assert await find_grant(other) == LATER_GRANT
 
     # Identities.
 
@@ -331,6 +355,45 @@ class AmbiguousWrites(OnDynamo):
             alice, identities=(), revision=3
         )
         assert await find(store, identity()) == identity(BOB)
+
+    async def test_a_rename_happens_once_and_does_not_come_back(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, other = DynamoIdentityStore(twice, prefix), DynamoIdentityStore(dynamodb, prefix)
+        accounts = DynamoAccountStore(dynamodb, prefix)
+        alice = await other.link(await guest(accounts, ALICE), identity())
+        new = identity(external_id="new")
+        renamed = replace(alice, identities=(new,), revision=3)
+        assert await store.rename(alice, identity().external_id, new) == renamed
+        assert await accounts.get(ALICE) == renamed
+        newest = identity(external_id="newest")
+
+        async def follow() -> None:
+            unlinked = await other.unlink(
+                replace(renamed, identities=(newest,), revision=4), *newest.key
+            )
+            await other.link(unlinked, identity())
+
+        twice.meanwhile = follow
+        assert (await store.rename(renamed, "new", newest)).identities == (newest,)
+        stored = await accounts.get(ALICE)
+        assert stored is not None
+        assert stored.identities == (identity(),)
+        assert [await find(other, one) for one in (new, newest)] == [None, None]
+        assert twice.writes == 2
+
+    async def test_the_rename_of_another_is_still_in_the_way(
+        self, dynamodb: Client, twice: SentTwice, prefix: str
+    ) -> None:
+        store, accounts = DynamoIdentityStore(twice, prefix), DynamoAccountStore(dynamodb, prefix)
+        alice, new = await log_in(store, identity()), identity(external_id="new")
+        renamed = await store.rename(alice, identity().external_id, new)
+        with pytest.raises(errors.VersionConflict):
+            await store.rename(alice, identity().external_id, new)
+        bob = await log_in(store, identity(BOB))
+        with pytest.raises(errors.AlreadyLinked):
+            await store.rename(bob, identity().external_id, identity(BOB, external_id="new"))
+        assert [await accounts.get(one) for one in (ALICE, BOB)] == [renamed, bob]
 
     async def test_an_identity_that_was_moved_on_meanwhile_stays_there(
         self, dynamodb: Client, twice: SentTwice, prefix: str

@@ -10,11 +10,13 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    GRANTS,
     IDEMPOTENCY,
     IDENTITIES,
     IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
+    DynamoGrantStore,
     DynamoIdempotencyStore,
     DynamoIdentityBanStore,
     DynamoIdentityStore,
@@ -29,6 +31,7 @@ from shared.dynamodb import binary, number, string
 from shared.ids import new_id
 from tests.conformance import accounts, sessions
 from tests.conformance.accounts import CREATED, DAY, AccountStoreContract, account
+from tests.conformance.grants import GrantStoreContract
 from tests.conformance.idempotency import FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.identity_bans import BAN, FOR_A_WEEK, UNTIL, IdentityBanStoreContract
@@ -110,6 +113,12 @@ class DynamoIdentityBanStoreTests(OnDynamo, IdentityBanStoreContract):
             assert answer["Item"].get("expires_at") == expires_at
         ttl = (await dynamodb.describe_time_to_live(TableName=name))["TimeToLiveDescription"]
         assert ttl == {"AttributeName": "expires_at", "TimeToLiveStatus": "ENABLED"}
+
+
+class DynamoGrantStoreTests(OnDynamo, GrantStoreContract):
+    @pytest.fixture
+    async def store(self, dynamodb: Client) -> DynamoGrantStore:
+        return DynamoGrantStore(dynamodb, await new_tables(dynamodb, GRANTS))
 
 
 class DynamoIdentityStoreTests(OnDynamo, IdentityStoreContract):

@@ -15,10 +15,12 @@ from botocore.exceptions import ClientError
 
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    GRANTS,
     IDENTITIES,
     IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
+    DynamoGrantStore,
     DynamoIdentityBanStore,
     DynamoIdentityStore,
     DynamoSessionStore,
@@ -32,6 +34,7 @@ from shared.dynamodb import TableDefinition, create_table
 from shared.ids import new_id
 from tests.conformance.accounts import BANNED, account
 from tests.conformance.dynamodb import OnDynamo
+from tests.conformance.grants import GRANT
 from tests.conformance.identities import BOB, CAROL, find, guest, identity, log_in
 from tests.conformance.identity_bans import BAN
 from tests.conformance.records import ALICE, KEY, delete, fill, in_saves, numbers, page, put, walk
@@ -107,7 +110,7 @@ class DynamoFaults(OnDynamo):
     async def test_botocore_sends_a_write_again_whose_reply_is_lost_and_it_happens_once(
         self, endpoint: str, dynamodb: Client, lose: Lose
     ) -> None:
-        definitions = (ACCOUNTS, IDENTITIES, IDENTITY_BANS, SESSIONS, *TABLES)
+        definitions = (ACCOUNTS, GRANTS, IDENTITIES, IDENTITY_BANS, SESSIONS, *TABLES)
         prefix = await new_tables(dynamodb, *definitions)
         async with losing(endpoint, lose) as (unlucky, attempts):
             # Side by side: botocore waits a little before it sends again.
@@ -118,6 +121,7 @@ class DynamoFaults(OnDynamo):
                 ),
                 _use_account(DynamoAccountStore(unlucky, prefix)),
                 _use_ban(DynamoIdentityBanStore(unlucky, prefix)),
+                _use_grant(DynamoGrantStore(unlucky, prefix)),
                 _use_session(DynamoSessionStore(unlucky, prefix)),
                 _use_record(DynamoRecordStore(unlucky, prefix)),
             )
@@ -125,11 +129,11 @@ class DynamoFaults(OnDynamo):
         assert Counter(attempts) == {
             "GetItem": 2 + 1 + 1,
             "PutItem": 2 + 2 + 4,
-            "UpdateItem": 2 + 2 + 4 + 6,
-            "DeleteItem": 2 + 2,
+            "UpdateItem": 2 + 2 + 2 + 4 + 6,
+            "DeleteItem": 2 + 2 + 2,
             "Query": 1,
             "BatchWriteItem": 2,
-            "TransactWriteItems": 2 * 4,
+            "TransactWriteItems": 2 * 5,
         }
         assert await DynamoSessionStore(dynamodb, prefix).get(SESSION.key) is None
         found = await DynamoAccountStore(dynamodb, prefix).get(BANNED.user_id)
@@ -432,10 +436,11 @@ def _without_indexes(definition: TableDefinition) -> TableDefinition:
 
 async def _use_identities(store: DynamoIdentityStore, carol: Account) -> None:
     bob = await log_in(store, identity(BOB))
-    carol = await store.link(carol, identity(provider="epic"))
+    carol = await store.link(carol, identity(provider="epic", external_id="former"))
+    carol = await store.rename(carol, "former", identity(provider="epic"))
     carol, bob = await store.move(identity(provider="epic"), carol, bob)
     bob = await store.unlink(bob, *identity(provider="epic").key)
-    assert (bob.revision, carol.revision) == (3, 3)
+    assert (bob.revision, carol.revision) == (3, 4)
     await store.release(identity(BOB))
     assert await find(store, identity()) is None
 
@@ -448,6 +453,11 @@ async def _use_account(store: DynamoAccountStore) -> None:
 async def _use_ban(store: DynamoIdentityBanStore) -> None:
     await store.put(BAN)
     await store.delete(BAN.provider, BAN.external_id)
+
+
+async def _use_grant(store: DynamoGrantStore) -> None:
+    await store.put(GRANT)
+    await store.delete(GRANT)
 
 
 async def _use_session(store: DynamoSessionStore) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.identity.models import MOST_IDENTITIES, Account, Erasure, LinkedIdentity
+from services.identity.models import MOST_IDENTITIES, Account, Erasure, LinkedIdentity, Undo
 from services.identity.ports import AccountStore, IdentityStore
 from shared import errors
 from shared.ids import new_id
@@ -18,6 +18,7 @@ CAROL = "c" * 32
 LINKED = datetime(2026, 3, 29, 1, 30, 59, 999000, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 ERASURE = Erasure(requested_at=LINKED + SECOND, tokens_expire_at=LINKED + 2 * SECOND)
+GIVEN_UP = replace(ERASURE, undo=Undo(LINKED + 9 * SECOND, "steam", "1", BOB))
 
 
 def identity(
@@ -78,6 +79,21 @@ async def race_to_link(
     stored = await asyncio.gather(*(accounts.get(player.user_id) for player in players))
     assert [one for one in stored if one and one.identities] == winners
     return winners[0], [one for one in stored if one and not one.identities]
+
+
+async def race_to_rename(accounts: AccountStore, rivals: Sequence[IdentityStore]) -> None:
+    """A player's identity gets another external id, at each of `rivals` at once."""
+    account = await log_in(rivals[0], identity())
+    new = identity(external_id="new")
+    outcomes = await asyncio.gather(
+        *(rival.rename(account, identity().external_id, new) for rival in rivals),
+        return_exceptions=True,
+    )
+    winners = [outcome for outcome in outcomes if isinstance(outcome, Account)]
+    losers = [outcome for outcome in outcomes if isinstance(outcome, errors.VersionConflict)]
+    assert (len(winners), len(losers)) == (1, len(rivals) - 1)
+    assert await accounts.get(ALICE) == winners[0]
+    assert [await find(rivals[0], one) for one in (identity(), new)] == [None, new]
 
 
 class IdentityStoreContract:
@@ -356,6 +372,104 @@ class IdentityStoreContract:
         assert [await find(store, one) for one in left.identities] == list(left.identities)
         assert len(left.identities) == 1
 
+    # Renaming.
+
+    async def test_a_renamed_identity_is_in_the_place_of_the_former_which_is_free(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        others = [identity(provider=name, external_id="1") for name in ("epic", "apple")]
+        account = await store.link(await guest(accounts, ALICE), others[0])
+        account = await store.link(account, identity())
+        account = await store.link(account, others[1])
+        new = replace(identity(external_id="new"), linked_at=LINKED + SECOND)
+        renamed = await store.rename(account, identity().external_id, new)
+        expected = (others[0], new, others[1])
+        assert renamed == replace(account, identities=expected, revision=account.revision + 1)
+        assert await accounts.get(ALICE) == renamed
+        assert [await find(store, one) for one in (identity(), new)] == [None, new]
+        await log_in(store, identity(BOB))
+
+    async def test_the_last_way_in_may_be_renamed(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        account = await log_in(store, identity())
+        new = identity(external_id="new")
+        renamed = await store.rename(account, identity().external_id, new)
+        assert await accounts.get(ALICE) == renamed
+        assert (await store.unlink(await self._with_secret(accounts), *new.key)).identities == ()
+
+    async def test_nobody_s_identity_becomes_another_s_by_a_name(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        account, new = await log_in(store, identity()), identity(BOB, external_id="new")
+        owner = await log_in(store, new)
+        with pytest.raises(errors.AlreadyLinked) as conflict:
+            await store.rename(account, identity().external_id, replace(new, user_id=ALICE))
+        assert conflict.value.owner == BOB
+        assert [await accounts.get(one) for one in (ALICE, BOB)] == [account, owner]
+        assert [await find(store, one) for one in (identity(), new)] == [identity(), new]
+
+    async def test_an_account_that_has_changed_is_not_renamed(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        account, new = await log_in(store, identity()), identity(external_id="new")
+        current = await accounts.replace(account.seen(LINKED + SECOND))
+        with pytest.raises(errors.VersionConflict):
+            await store.rename(account, identity().external_id, new)
+        assert await accounts.get(ALICE) == current
+        assert [await find(store, one) for one in (identity(), new)] == [identity(), None]
+
+    async def test_what_was_renamed_by_another_is_a_change_and_not_another_s(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        account, new = await log_in(store, identity()), identity(external_id="new")
+        renamed = await store.rename(account, identity().external_id, new)
+        with pytest.raises(errors.VersionConflict):
+            await store.rename(account, identity().external_id, new)
+        assert await store.rename(renamed, identity().external_id, new) == renamed
+        assert await accounts.get(ALICE) == renamed
+
+    @pytest.mark.parametrize("former", ["another", "new"])
+    async def test_what_is_not_linked_is_not_renamed(
+        self, store: IdentityStore, accounts: AccountStore, former: str
+    ) -> None:
+        await log_in(store, identity(BOB, external_id="another"))
+        account, new = await log_in(store, identity()), identity(external_id="new")
+        with pytest.raises(errors.Conflict):
+            await store.rename(account, former, new)
+        assert await accounts.get(ALICE) == account
+        assert [await find(store, one) for one in (identity(), new)] == [identity(), None]
+
+    async def test_a_former_identity_that_is_another_s_by_now_is_not_renamed(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        """As of an account that lists what was freed, and what somebody else began anew with."""
+        account, new = await log_in(store, identity()), identity(external_id="new")
+        await store.release(identity())
+        for owner in (None, identity(BOB)):
+            if owner:
+                await log_in(store, owner)
+            with pytest.raises(errors.VersionConflict):
+                await store.rename(account, identity().external_id, new)
+            assert await accounts.get(ALICE) == account
+            assert [await find(store, one) for one in (identity(), new)] == [owner, None]
+
+    async def test_of_who_is_gone_nothing_is_renamed(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        account, new = await log_in(store, identity()), identity(external_id="new")
+        erasing = await accounts.replace(account.erasing(ERASURE))
+        with pytest.raises(errors.Conflict):
+            await store.rename(erasing, identity().external_id, new)
+        with pytest.raises(errors.VersionConflict):
+            await store.rename(account, identity().external_id, new)
+        assert [await find(store, one) for one in (identity(), new)] == [identity(), None]
+
+    async def test_of_50_parallel_renames_exactly_one_happens(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        await race_to_rename(accounts, [store] * 50)
+
     # Moving.
 
     async def test_a_moved_identity_is_the_targets_and_on_its_list_alone(
@@ -386,6 +500,28 @@ class IdentityStoreContract:
         assert left == replace(source, identities=(), erasure=ERASURE, revision=2)
         assert [await accounts.get(one) for one in (ALICE, BOB)] == [left, joined]
         assert await find(store, identity()) == identity(BOB)
+
+    async def test_an_account_that_was_given_up_gets_its_way_in_back(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        source, target = await log_in(store, identity(ALICE)), await guest(accounts, BOB)
+        left, joined = await store.move(identity(BOB), source.erasing(GIVEN_UP), target)
+        assert await accounts.get(ALICE) == left
+        assert left.undo == GIVEN_UP.undo
+        after, recovered = await store.move(identity(ALICE), joined, left.recovered(LINKED))
+        assert recovered == replace(source, revision=3)
+        assert await accounts.get(ALICE) == recovered
+        assert await accounts.get(BOB) == after == replace(target, revision=3)
+        assert await find(store, identity()) == identity(ALICE)
+
+    async def test_an_account_that_was_given_up_gets_back_a_way_in_that_is_free(
+        self, store: IdentityStore, accounts: AccountStore
+    ) -> None:
+        source, target = await log_in(store, identity(ALICE)), await guest(accounts, BOB)
+        left, joined = await store.move(identity(BOB), source.erasing(GIVEN_UP), target)
+        await store.unlink(joined, *identity().key)
+        assert await store.link(left.recovered(LINKED), identity()) == replace(source, revision=3)
+        assert await accounts.get(ALICE) == replace(source, revision=3)
 
     @pytest.mark.parametrize("changed", [ALICE, BOB], ids=["source", "target"])
     async def test_where_either_account_has_changed_nothing_is_moved(
@@ -470,6 +606,11 @@ class IdentityStoreContract:
         tombstone = await accounts.get(ALICE)
         assert tombstone is not None
         assert tombstone.identities == ()
+
+    async def _with_secret(self, accounts: AccountStore) -> Account:
+        account = await accounts.get(ALICE)
+        assert account is not None
+        return await accounts.replace(account.with_guest_secret(b"\x00\xff" * 16))
 
     async def _nothing_has_moved(
         self, store: IdentityStore, accounts: AccountStore, *expected: Account

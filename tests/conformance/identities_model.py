@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from services.identity.models import Account, LinkedIdentity
 from services.identity.ports import AccountStore, IdentityStore
 from shared import errors
-from tests.conformance.identities import ERASURE, LINKED, guest
+from tests.conformance.identities import ERASURE, GIVEN_UP, LINKED, guest
 
 OpenStores = Callable[[], AbstractAsyncContextManager[tuple[AccountStore, IdentityStore]]]
 Key = tuple[str, str]
@@ -32,6 +32,7 @@ class Player:
     has_secret: bool
     revision: int = 1
     is_gone: bool = False
+    undo: Key | None = None
     keys: list[Key] = field(default_factory=list)
 
 
@@ -121,7 +122,7 @@ class IdentityStoreMachine(RuleBasedStateMachine):
         left = self.read(source_id, is_stale=was_stale)
         joined = self.read(user_id, is_stale=is_stale)
         if gives_up:
-            left = left.erasing(ERASURE)
+            left = left.erasing(GIVEN_UP)
         if not gives_up and not source.is_gone and not source.has_secret and len(source.keys) == 1:
             expected = "Conflict"
         elif refusal := _refusal(player, key):
@@ -132,12 +133,66 @@ class IdentityStoreMachine(RuleBasedStateMachine):
             expected = "done"
             source.keys.remove(key)
             source.revision += 1
-            source.is_gone = source.is_gone or gives_up
+            if gives_up and not source.is_gone:
+                source.is_gone, source.has_secret, source.undo = True, False, key
             player.keys.append(key)
             player.revision += 1
             self.owners[key] = user_id
         moved = self.store.move(_identity(key, user_id), left, joined)
         assert self.outcome(moved) == expected
+
+    @rule(user_id=players, is_stale=are_stale)
+    def recover(self, user_id: str, *, is_stale: bool) -> None:
+        """One who was given up for the last way in, which goes back from whoever has it."""
+        player = self.players.get(user_id)
+        if player is None or player.undo is None or player.keys:
+            return
+        key, holder_id = player.undo, self.owners.get(player.undo)
+        holder = self.players[holder_id] if holder_id else None
+        if holder and not holder.is_gone and not holder.has_secret and len(holder.keys) == 1:
+            expected = "Conflict"
+        elif is_stale:
+            expected = "VersionConflict"
+        else:
+            expected = "done"
+            if holder:
+                holder.keys.remove(key)
+                holder.revision += 1
+            player.is_gone, player.undo = False, None
+            player.keys.append(key)
+            player.revision += 1
+            self.owners[key] = user_id
+        recovered = self.read(user_id, is_stale=is_stale).recovered(LINKED)
+        work: Awaitable[object]
+        if holder_id:
+            work = self.store.move(_identity(key, user_id), self.read(holder_id), recovered)
+        else:
+            work = self.store.link(recovered, _identity(key, user_id))
+        assert self.outcome(work) == expected
+
+    @rule(user_id=players, former=keys, key=keys, is_stale=are_stale)
+    def rename(self, user_id: str, former: Key, key: Key, *, is_stale: bool) -> None:
+        """In the place of the former one of the same provider."""
+        player = self.players.get(user_id)
+        if player is None or former[0] != key[0]:
+            return
+        account = self.read(user_id, is_stale=is_stale)
+        if key in player.keys:
+            expected = "VersionConflict" if is_stale else "done"
+        elif player.is_gone or former not in player.keys:
+            expected = "Conflict"
+        elif key in self.owners:
+            expected = "AlreadyLinked"
+        elif is_stale:
+            expected = "VersionConflict"
+        else:
+            expected = "done"
+            player.keys[player.keys.index(former)] = key
+            player.revision += 1
+            del self.owners[former]
+            self.owners[key] = user_id
+        renamed = self.store.rename(account, former[1], _identity(key, user_id))
+        assert self.outcome(renamed) == expected
 
     @rule(user_id=players)
     def erase(self, user_id: str) -> None:

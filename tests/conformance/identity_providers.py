@@ -1,5 +1,6 @@
 """The law of IdentityProvider."""
 
+import asyncio
 import traceback
 from collections.abc import Mapping
 from typing import Protocol
@@ -108,10 +109,38 @@ class IdentityProviderContract:
             assert [part for part in credential.values() if part in said] == []
 
 
+class SingleUseStage(Stage, Protocol):
+    beside: IdentityProvider
+    """The same platform in another process, on the same store."""
+
+
 class SingleUseContract(IdentityProviderContract):
-    """Of a platform whose clients get a new credential for each login."""
+    """Of a platform whose clients get a new credential for each login.
+
+    `stage` is a SingleUseStage.
+    """
 
     async def test_a_credential_is_good_once(self, stage: Stage) -> None:
         credential = stage.good()
         await stage.provider.verify(credential)
         assert type(await refusal(stage.provider, credential)) is errors.ExpiredCredential
+
+    async def test_a_credential_that_another_process_has_taken_is_taken_by_none(
+        self, stage: SingleUseStage
+    ) -> None:
+        for first, second in ((stage.provider, stage.beside), (stage.beside, stage.provider)):
+            credential = stage.good()
+            await first.verify(credential)
+            assert type(await refusal(second, credential)) is errors.ExpiredCredential
+
+    async def test_of_50_at_once_at_two_processes_one_gets_in(self, stage: SingleUseStage) -> None:
+        credential = stage.good()
+        outcomes = await asyncio.gather(
+            *(
+                (stage.provider, stage.beside)[number % 2].verify(credential)
+                for number in range(50)
+            ),
+            return_exceptions=True,
+        )
+        others = [one for one in outcomes if not isinstance(one, errors.ExpiredCredential)]
+        assert [type(one) for one in others] == [ExternalIdentity]

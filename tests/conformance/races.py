@@ -18,36 +18,44 @@ import pytest
 from services.identity.accounts import Accounts
 from services.identity.adapters.dynamodb import (
     ACCOUNTS,
+    GRANTS,
     IDEMPOTENCY,
     IDENTITIES,
     IDENTITY_BANS,
     SESSIONS,
     DynamoAccountStore,
+    DynamoGrantStore,
     DynamoIdempotencyStore,
     DynamoIdentityBanStore,
     DynamoIdentityStore,
     DynamoSessionStore,
 )
 from services.identity.bans import Bans
+from services.identity.grants import Grants
 from services.identity.links import Links
 from services.identity.models import MOST_REPLAYS, Account, Redeemed, SessionKey
 from services.identity.ports import (
     AccountStore,
+    GrantStore,
     IdempotencyStore,
     IdentityBanStore,
     IdentityStore,
     SessionStore,
 )
+from services.identity.sealing import Seals
 from shared import errors
-from shared.ids import new_id
+from shared.ids import new_id, new_key
 from tests.conformance import idempotency, sessions
 from tests.conformance.accounts import race_to_replace
-from tests.conformance.identities import guest, race, race_to_link
+from tests.conformance.decisions import decide_among_others
+from tests.conformance.identities import guest, race, race_to_link, race_to_rename
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, SECOND, SESSION, redeem, start
 from tests.support import aws
 from tests.support.clock import ManualClock
+from tests.support.conflicts import Process, Stores
 from tests.support.long import LONG
 
+KEY = new_key()
 RIVALS = 50
 OPENINGS = 3
 SEEDS = range(100)
@@ -67,6 +75,7 @@ class Opening:
     idempotency: IdempotencyStore
     identities: IdentityStore
     identity_bans: IdentityBanStore
+    grants: GrantStore
     sessions: SessionStore
 
     @property
@@ -74,7 +83,21 @@ class Opening:
         """As one process of several has them."""
         clock = ManualClock()
         accounts = Accounts(self.accounts, clock)
-        return Links(self.identities, accounts, Bans(accounts, self.identity_bans, clock), clock)
+        bans = Bans(accounts, self.identity_bans, clock)
+        grants = Grants(self.grants, self.identities, Seals(lambda: KEY, clock), {})
+        return Links(self.identities, accounts, bans, grants, clock)
+
+    @property
+    def process(self) -> Process:
+        stores = Stores(
+            self.accounts,
+            self.identities,
+            self.identity_bans,
+            self.sessions,
+            self.idempotency,
+            self.grants,
+        )
+        return Process(stores, ManualClock())
 
 
 class Races:
@@ -100,6 +123,28 @@ class Races:
         rivals = [opening.identities for opening in _draw(openings, seed)]
         await race_to_link(openings[0].accounts, rivals)
 
+    async def test_one_of_many_renames_an_identity(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        rivals = [opening.identities for opening in _draw(openings, seed)]
+        await race_to_rename(openings[0].accounts, rivals)
+
+    async def test_all_of_many_first_logins_with_a_new_id_are_the_player_of_the_former_one(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        player = (await openings[0].links.account_of("google_play", "old")).user_id
+        rivals = [opening.links for opening in _draw(openings, seed)]
+        answers = await asyncio.gather(
+            *(links.account_of("google_play", "new", former="old") for links in rivals)
+        )
+        assert {account.user_id for account in answers} == {player}
+        stored = await openings[0].accounts.get(player)
+        assert stored is not None
+        assert [one.key for one in stored.identities] == [("google_play", "new")]
+        assert stored.revision == 2
+        assert await openings[0].identities.find("google_play", "old") is None
+        assert await openings[0].identities.find("google_play", "new") == stored.identities[0]
+
     async def test_whoever_links_and_unlinks_at_once_an_account_has_a_way_in(
         self, openings: Sequence[Opening], seed: int
     ) -> None:
@@ -109,6 +154,11 @@ class Races:
         self, openings: Sequence[Opening], seed: int
     ) -> None:
         await _move_and_link(openings, seed)
+
+    async def test_whatever_happens_while_players_decide_everybody_has_what_they_list(
+        self, openings: Sequence[Opening], seed: int
+    ) -> None:
+        await decide_among_others([opening.process for opening in openings], seed)
 
     async def test_one_of_many_claims_is_the_answer_to_all(
         self, openings: Sequence[Opening], seed: int
@@ -158,7 +208,7 @@ class DynamoRaces(Races):
                 for _ in range(OPENINGS)
             ]
             prefix = await aws.new_tables(
-                clients[0], ACCOUNTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS
+                clients[0], ACCOUNTS, GRANTS, IDEMPOTENCY, IDENTITIES, IDENTITY_BANS, SESSIONS
             )
             yield [
                 Opening(
@@ -166,6 +216,7 @@ class DynamoRaces(Races):
                     DynamoIdempotencyStore(client, prefix),
                     DynamoIdentityStore(client, prefix),
                     DynamoIdentityBanStore(client, prefix),
+                    DynamoGrantStore(client, prefix),
                     DynamoSessionStore(client, prefix),
                 )
                 for client in clients

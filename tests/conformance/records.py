@@ -12,6 +12,7 @@ from services.player_data.models import (
     HISTORY,
     LARGEST_PAGE,
     LARGEST_VALUE,
+    CollectionSummary,
     Held,
     Page,
     Position,
@@ -838,6 +839,51 @@ class RecordExportContract:
         assert [size for size in sizes if size] == [6, 6]
 
 
+class RecordSummaryContract:
+    """How much there is, and nothing of what there was."""
+
+    async def test_of_a_player_without_records_there_is_no_collection(
+        self, store: RecordStore
+    ) -> None:
+        await put(store, RecordKey(BOB, "saves", "slot1"))
+        assert list(await store.summary(ALICE)) == []
+
+    async def test_the_current_records_of_each_collection_are_counted_in_their_order(
+        self, store: RecordStore
+    ) -> None:
+        for collection in ("saves", "a-b", "a", "Z"):
+            await put(store, RecordKey(ALICE, collection, "one"), "12", now=T1)
+        await put(store, RecordKey(ALICE, "a", "two"), "345", now=T0)
+        await put(store, RecordKey(BOB, "a", "three"), "6", now=T3)
+        assert list(await store.summary(ALICE)) == [
+            CollectionSummary("Z", 1, 2, T1),
+            CollectionSummary("a", 2, 5, T1),
+            CollectionSummary("a-b", 1, 2, T1),
+            CollectionSummary("saves", 1, 2, T1),
+        ]
+
+    async def test_the_bytes_are_those_of_the_json_in_utf_8(self, store: RecordStore) -> None:
+        await put(store, KEY, '"Zoë 🎮"')
+        assert list(await store.summary(ALICE)) == [CollectionSummary("saves", 1, 11, T0)]
+
+    async def test_earlier_versions_and_what_was_deleted_count_for_nothing(
+        self, store: RecordStore
+    ) -> None:
+        gone, emptied = RecordKey(ALICE, "saves", "slot2"), RecordKey(ALICE, "emptied", "one")
+        for key in (KEY, KEY, gone, emptied):
+            await put(store, key, "12345", now=T1)
+        await put(store, KEY, "1", now=T2)
+        for key in (gone, emptied):
+            await delete(store, key, now=T3)
+        assert list(await store.summary(ALICE)) == [CollectionSummary("saves", 1, 1, T2)]
+
+    async def test_more_than_a_page_of_values_is_counted_as_well(self, store: RecordStore) -> None:
+        for key in in_saves("a", "b", "c", "d", "e"):
+            await put(store, key, "x" * LARGEST_VALUE)
+        expected = CollectionSummary("saves", 5, 5 * LARGEST_VALUE, T0)
+        assert list(await store.summary(ALICE)) == [expected]
+
+
 class RecordErasureContract:
     """Nothing is left of a player, and of the others everything."""
 
@@ -954,6 +1000,7 @@ class RecordStoreContract(
     RecordListContract,
     RecordHistoryContract,
     RecordExportContract,
+    RecordSummaryContract,
     RecordErasureContract,
 ):
     """Subclasses provide the fixture `store`, empty."""

@@ -125,6 +125,22 @@ class Model:
         )
         return Page(found[:limit], found[limit - 1].key if len(found) > limit else None)
 
+    def summary(self, player: str) -> Sequence[tuple[str, int, int, datetime]]:
+        of = [record for key, record in self.records.items() if key.player == player]
+        by_name = {
+            name: [one for one in of if one.key.collection == name]
+            for name in sorted({one.key.collection for one in of})
+        }
+        return [
+            (
+                name,
+                len(held),
+                sum(len(one.value) for one in held),
+                max(one.updated_at for one in held),
+            )
+            for name, held in by_name.items()
+        ]
+
 
 class RecordStoreMachine(RuleBasedStateMachine):
     """Every answer of the store is the model's. Give each run an empty store of its own."""
@@ -195,6 +211,14 @@ class RecordStoreMachine(RuleBasedStateMachine):
                     return held
 
         assert self.runner.run(read()) == self.model.export(player)
+
+    @rule(player=st.sampled_from(PLAYERS))
+    def summary(self, player: str) -> None:
+        async def read() -> Sequence[tuple[str, int, int, datetime]]:
+            found = await self.store.summary(player)
+            return [(one.name, one.records, one.bytes, one.updated_at) for one in found]
+
+        assert self.runner.run(read()) == self.model.summary(player)
 
     @rule(player=st.sampled_from(PLAYERS), limit=st.integers(1, 9), often=st.integers(0, 9))
     def erase(self, player: str, limit: int, often: int) -> None:

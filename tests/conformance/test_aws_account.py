@@ -11,6 +11,7 @@ import pytest
 from infra.aws_setup import TABLES
 from services.identity.adapters.dynamodb import (
     DynamoAccountStore,
+    DynamoGrantStore,
     DynamoIdempotencyStore,
     DynamoIdentityBanStore,
     DynamoIdentityStore,
@@ -29,6 +30,7 @@ from shared.keys.adapters.secretsmanager import SecretsManagerKeyRingStore
 from shared.settings import AwsSettings
 from shared.start_check import StartCheck
 from tests.conformance.accounts import AccountStoreContract
+from tests.conformance.grants import GrantStoreContract
 from tests.conformance.idempotency import IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.identity_bans import IdentityBanStoreContract
@@ -88,6 +90,12 @@ class TestAwsIdentityBanStore(IdentityBanStoreContract):
     @pytest.fixture
     def store(self, dynamodb: Client, table_prefix: str) -> DynamoIdentityBanStore:
         return DynamoIdentityBanStore(dynamodb, table_prefix)
+
+
+class TestAwsGrantStore(GrantStoreContract):
+    @pytest.fixture
+    def store(self, dynamodb: Client, table_prefix: str) -> DynamoGrantStore:
+        return DynamoGrantStore(dynamodb, table_prefix)
 
 
 class TestAwsSessionStore(SessionStoreContract):

@@ -33,6 +33,10 @@ class TestDynamoDBLocalIdentityBanStore(dynamodb.DynamoIdentityBanStoreTests):
     pass
 
 
+class TestDynamoDBLocalGrantStore(dynamodb.DynamoGrantStoreTests):
+    pass
+
+
 class TestDynamoDBLocalIdempotencyStore(dynamodb.DynamoIdempotencyStoreTests):
     pass
 

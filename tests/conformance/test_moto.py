@@ -23,6 +23,10 @@ class TestMotoIdentityBanStore(dynamodb.DynamoIdentityBanStoreTests):
     pass
 
 
+class TestMotoGrantStore(dynamodb.DynamoGrantStoreTests):
+    pass
+
+
 class TestMotoIdempotencyStore(dynamodb.DynamoIdempotencyStoreTests):
     pass
 

@@ -8,6 +8,7 @@ import pytest
 from services.identity.adapters.sqlite import (
     MIGRATIONS,
     SqliteAccountStore,
+    SqliteGrantStore,
     SqliteIdempotencyStore,
     SqliteIdentityBanStore,
     SqliteIdentityStore,
@@ -30,6 +31,7 @@ class TestSqliteRaces(Races):
                 SqliteIdempotencyStore(database),
                 SqliteIdentityStore(database),
                 SqliteIdentityBanStore(database),
+                SqliteGrantStore(database),
                 SqliteSessionStore(database),
             )
             for database in databases

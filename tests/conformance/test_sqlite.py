@@ -14,6 +14,7 @@ import pytest
 from services.identity.adapters.sqlite import MIGRATIONS as IDENTITY
 from services.identity.adapters.sqlite import (
     SqliteAccountStore,
+    SqliteGrantStore,
     SqliteIdempotencyStore,
     SqliteIdentityBanStore,
     SqliteIdentityStore,
@@ -32,6 +33,7 @@ from tests.conformance.accounts import (
     AccountStoreContract,
     account,
 )
+from tests.conformance.grants import GrantStoreContract
 from tests.conformance.idempotency import DAY, FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.identity_bans import IdentityBanStoreContract
@@ -200,6 +202,13 @@ class TestSqliteIdentityBanStore(IdentityBanStoreContract):
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteIdentityBanStore]:
         async with opened(tmp_path / "identity.db", IDENTITY) as database:
             yield SqliteIdentityBanStore(database)
+
+
+class TestSqliteGrantStore(GrantStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[SqliteGrantStore]:
+        async with opened(tmp_path / "identity.db", IDENTITY) as database:
+            yield SqliteGrantStore(database)
 
 
 class TestSqliteSessionStore(SessionStoreContract):

@@ -11,9 +11,11 @@ import aiohttp
 import pytest
 
 from tests.support import aws
+from tests.support.fakes.steam import APP_ID, IDENTITY, SteamFake, ticket
 from tests.support.faulty_aws import Fault, FaultyAws
 from tests.support.mesh import FAST, Mesh, Service, run
 
+STEAM_KEY = "CANARY0123456789ABCDEF0123456789"
 SERVICES = ("identity", "keyrotator", "player_data")
 
 
@@ -74,6 +76,7 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
         "table nobody-idempotency in eu-west-1 does not exist",
         "table nobody-identities in eu-west-1 does not exist",
         "table nobody-identity-bans in eu-west-1 does not exist",
+        "table nobody-grants in eu-west-1 does not exist",
         "table nobody-sessions in eu-west-1 does not exist",
         "secret nobody/service-clients in eu-west-1 does not exist",
         "secret nobody/refresh-key in eu-west-1 does not exist",
@@ -167,6 +170,9 @@ async def test_every_permission_that_is_denied_is_named(
         f"dynamodb:GetItem on table playmesh-identity-bans {place}",
         f"dynamodb:UpdateItem on table playmesh-identity-bans {place}",
         f"dynamodb:DeleteItem on table playmesh-identity-bans {place}",
+        f"dynamodb:GetItem on table playmesh-grants {place}",
+        f"dynamodb:UpdateItem on table playmesh-grants {place}",
+        f"dynamodb:DeleteItem on table playmesh-grants {place}",
         f"dynamodb:GetItem on table playmesh-sessions {place}",
         f"dynamodb:PutItem on table playmesh-sessions {place}",
         f"dynamodb:UpdateItem on table playmesh-sessions {place}",
@@ -248,6 +254,47 @@ async def test_a_damaged_refresh_key_is_named(environ: dict[str, str], moto: str
         "secret damaged/refresh-key is damaged",
         "secret damaged/service-clients in eu-west-1 does not exist",
     )
+
+
+def steam(url: str, secret_id: str) -> dict[str, str]:
+    return {
+        "PLAYMESH_PROVIDERS": "steam",
+        "PLAYMESH_STEAM_URL": url,
+        "PLAYMESH_STEAM_APP_IDS": APP_ID,
+        "PLAYMESH_STEAM_IDENTITY": IDENTITY,
+        "PLAYMESH_STEAM_KEY_SECRET_ID": secret_id,
+    }
+
+
+async def test_a_platform_s_key_that_is_missing_denied_or_none_is_named(
+    environ: dict[str, str], moto: str
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    missing = await faults("identity", {**environ, **steam(nowhere, "game/steam-key")})
+    told(missing, "secret game/steam-key in eu-west-1 does not exist: whoever has the platform's")
+    async with aws.client("secretsmanager", moto) as client:
+        await client.create_secret(Name="game/two-lines", SecretString="CANARY\nCANARY")
+    (line,) = await faults("identity", {**environ, **steam(nowhere, "game/two-lines")})
+    assert line == "secret game/two-lines holds no key: one line of visible ASCII"
+
+
+async def test_with_a_platform_s_key_from_secrets_manager_players_get_in(
+    environ: dict[str, str], moto: str
+) -> None:
+    async with aws.client("secretsmanager", moto) as client:
+        await client.create_secret(Name="game/the-key", SecretString=STEAM_KEY)
+    async with SteamFake(STEAM_KEY).serving() as url:
+        with_steam = {**environ, **steam(url, "game/the-key")}
+        assert (await run("services.keyrotator", environ, "--once")).code == 0
+        async with started(with_steam, "identity") as (identity,), aiohttp.ClientSession() as http:
+            await identity.ready()
+            sent = {"provider": "steam", "credential": {"ticket": ticket("ok")}}
+            statuses = []
+            for _ in range(2):
+                async with http.post(f"{identity.url}/v1/sessions", json=sent) as response:
+                    statuses.append(response.status)
+            assert statuses == [201, 401]
+            assert STEAM_KEY not in repr(identity.events)
 
 
 @contextlib.asynccontextmanager

@@ -1,41 +1,17 @@
 """How the processes start, fail and stop, as a person at a terminal sees it."""
 
-import asyncio
-import os
 import re
 import signal
 import socket
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
-import psutil
 import pytest
 
 from services.keyrotator.settings import Settings
 from shared.keys.adapters.files import FileKeyRingStore
 from tests.support.mesh import Mesh
-
-
-async def start(
-    *arguments: str, environ: Mapping[str, str] | None = None
-) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        *arguments,
-        env={**os.environ, **(environ or {})},  # noqa: TID251 - PATH and the like
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-
-
-async def outcome(*arguments: str, environ: Mapping[str, str]) -> tuple[int | None, str]:
-    """Exit code and output."""
-    process = await start(*arguments, environ=environ)
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
-    return process.returncode, output.decode()
+from tests.support.runner import Runner, free_ports, outcome
 
 
 @pytest.mark.parametrize("service", ["identity", "keyrotator", "player_data"])
@@ -124,49 +100,6 @@ async def test_the_admin_routes_are_not_public(mesh: Mesh) -> None:
             for path in ("/livez", "/readyz", "/metrics"):
                 async with http.get(f"{service.url}{path}") as response:
                     assert response.status == 404
-
-
-def free_ports() -> str:
-    """The first of three ports that are free now, as are those 1000 above."""
-    for first in range(20000, 30000, 3):
-        try:
-            for port in range(first, first + 3):
-                socket.create_server(("127.0.0.1", port)).close()
-                socket.create_server(("127.0.0.1", port + 1000)).close()
-        except OSError:
-            continue
-        return str(first)
-    raise AssertionError("no free ports")
-
-
-class Runner:
-    """`python -m services`, as `make run` starts it."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.output = ""
-
-    @classmethod
-    async def start(cls, data_dir: Path) -> "Runner":
-        environ = {"PLAYMESH_DATA_DIR": str(data_dir), "PLAYMESH_PORT": free_ports()}
-        return cls(await start("services", environ=environ))
-
-    async def read_until(self, text: str) -> None:
-        assert self.process.stdout
-        async with asyncio.timeout(30):
-            while text not in self.output:
-                line = await self.process.stdout.readline()
-                assert line, self.output
-                self.output += line.decode()
-
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children()
-
-    async def end(self) -> int:
-        output, _ = await asyncio.wait_for(self.process.communicate(), 30)
-        self.output += output.decode()
-        assert self.process.returncode is not None
-        return self.process.returncode
 
 
 async def test_the_runner_tells_the_urls_and_a_line_to_try_and_stops_on_ctrl_c(

@@ -2,22 +2,47 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import pytest
 
-from services.identity import account_handlers, admin_handlers, handlers, oauth_handlers
+from services.identity import (
+    account_handlers,
+    admin_handlers,
+    cognito_handlers,
+    handlers,
+    oauth_handlers,
+    provider_handlers,
+)
 from services.keyrotator.handlers import routes as keyrotator_routes
 from services.player_data.handlers import routes as player_data_routes
 from shared.ids import new_secret
 from tests.support.apps import route_table
 from tests.support.calls import call
-from tests.support.mesh import Mesh
+from tests.support.fakes.cognito import POOL_ALONE
+from tests.support.mesh import Mesh, running
 
 SECRETS = 1000
-NAMES = ("user_id", "guest_secret", "refresh_token", "auth_token", "client_secret", "assertion")
+NAMES = (
+    "user_id",
+    "guest_secret",
+    "refresh_token",
+    "auth_token",
+    "client_secret",
+    "assertion",
+    "conflict_token",
+    "payload",
+    "signed_request",
+    "username",
+    "password",
+    "new_password",
+    "code",
+    "access_token",
+)
 FILLED = {
     "player": "me",
     "collection": "saves",
@@ -28,19 +53,34 @@ FILLED = {
     "provider": "steam",
     "external_id": "1",
     "version": "1",
+    "code": "00",
 }
 IDENTITY = [
     *handlers.routes,
     *account_handlers.routes,
     *admin_handlers.routes,
+    *cognito_handlers.routes,
     *oauth_handlers.routes,
+    *provider_handlers.routes,
 ]
 Request = Mapping[str, Any]
 
 
 def as_json(secret: str) -> Request:
     values: dict[str, object] = dict.fromkeys(NAMES, secret)
-    return {"json": {**values, "provider": "guest", "credential": values}}
+    return {
+        "json": {
+            **values,
+            "provider": "guest",
+            "credential": values,
+            "keep": "current",
+            "signin": "True",
+        }
+    }
+
+
+def as_a_credential(secret: str) -> Request:
+    return {"json": {"provider": "cognito", "credential": dict.fromkeys(NAMES, secret)}}
 
 
 def as_form(secret: str) -> Request:
@@ -54,6 +94,7 @@ def malformed(body: str) -> Callable[[str], Request]:
 
 MANNERS: Mapping[str, Callable[[str], Request]] = {
     "json": as_json,
+    "credential": as_a_credential,
     "form": as_form,
     "query": lambda secret: {"params": dict.fromkeys(NAMES, secret)},
     "bearer": lambda secret: {"headers": {"Authorization": f"Bearer {secret}"}},
@@ -76,6 +117,12 @@ MANNERS: Mapping[str, Callable[[str], Request]] = {
         "headers": {"Content-Type": f"text/{secret}"},
     },
 }
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
+    async with running(tmp_path / "data", POOL_ALONE) as mesh:
+        yield mesh
 
 
 def targets(mesh: Mesh) -> Iterator[tuple[str, str]]:

@@ -92,11 +92,14 @@ async def test_defect_12_an_id_from_before_is_handed_over(play: IdentityProvider
     player = await login(play, code(original="g01234567890123456789"))
     assert player.external_id == f"{APPLICATION}:{PLAYER}"
     assert player.details["original_player_id"] == "g01234567890123456789"
+    assert player.former == f"{APPLICATION}:g01234567890123456789"
 
 
 @pytest.mark.parametrize("original", [PLAYER, ""])
 async def test_an_id_from_before_that_is_none_is_not(play: IdentityProvider, original: str) -> None:
-    assert "original_player_id" not in (await login(play, code(original=original))).details
+    player = await login(play, code(original=original))
+    assert "original_player_id" not in player.details
+    assert player.former is None
 
 
 # What is sent

@@ -12,7 +12,9 @@ from joserfc.util import urlsafe_b64decode
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from services.identity.idempotency import Idempotency
 from services.identity.models import ExternalIdentity
+from services.identity.nonces import Nonces
 from services.identity.ports import IdentityProvider
 from services.identity.providers.connections import Connections
 from services.identity.providers.settings import open_providers
@@ -31,7 +33,8 @@ from tests.support.fakes.oidc import (
     OidcFake,
 )
 from tests.support.issuer import ec_key
-from tests.support.platforms import read
+from tests.support.platforms import opened, read
+from tests.support.platforms import seals as seals_of
 from tests.support.tokens import encode, seal
 
 HOUR = 3600
@@ -361,6 +364,30 @@ async def test_a_token_is_good_once_for_as_long_as_it_is_good(
     assert await reason(acme, token) == "expired"
 
 
+async def test_a_token_that_is_taken_for_a_day_is_good_once_to_its_last_second(
+    open_provider: Open, any_issuer: dict[str, str], fake: OidcFake, clock: ManualClock
+) -> None:
+    """The issuer's clock may be a minute before ours, and a token is taken for a minute more."""
+    acme = open_provider(**any_issuer, OIDC_ACME_MAX_AGE="24h")
+    now = to_seconds(clock.now())
+    token = fake.id_token(iat=now + 60, exp=now + 2 * DAY)
+    await login(acme, token)
+    clock.advance(DAY + 119)
+    assert await reason(acme, token) == "replayed"
+    clock.advance(1)
+    assert await reason(acme, token) == "too_old"
+
+
+async def test_of_two_ways_in_that_take_the_same_token_one_does(
+    open_provider: Open, apple: dict[str, str], fake: OidcFake
+) -> None:
+    """Of a device that has no nonces, Apple's way and the one for clients that make none."""
+    token = fake.id_token(**APPLE | {"nonce": None, "nonce_supported": False})
+    await login(open_provider(**apple), token)
+    drop_in = open_provider(**apple | {"PROVIDERS": "apple_drop_in"})
+    assert await reason(drop_in, token) == "replayed"
+
+
 async def test_of_many_that_come_with_one_token_at_once_one_gets_in(
     acme: IdentityProvider, fake: OidcFake
 ) -> None:
@@ -448,6 +475,153 @@ async def test_the_nonce_is_what_the_policy_makes_of_it(
         await login(acme, token, sent)
     else:
         assert await reason(acme, token, sent) == outcome
+
+
+# Nonces that must be ours
+
+
+@pytest.fixture
+def asking(any_issuer: dict[str, str]) -> dict[str, str]:
+    return any_issuer | {"OIDC_ACME_NONCE": "raw", "OIDC_ACME_NONCE_ISSUED": "true"}
+
+
+async def test_with_a_nonce_of_ours_the_player_gets_in(
+    open_provider: Open, asking: dict[str, str], fake: OidcFake, nonces: Nonces
+) -> None:
+    nonce = nonces.issue()
+    identity = await login(open_provider(**asking), fake.id_token(nonce=nonce), nonce)
+    assert identity.external_id == f"{ISSUER}:{SUBJECT}"
+
+
+async def test_a_nonce_of_ours_may_be_hashed_on_its_way(
+    open_provider: Open, apple: dict[str, str], fake: OidcFake, nonces: Nonces
+) -> None:
+    provider = open_provider(**apple, APPLE_NONCE_ISSUED="true")
+    nonce = nonces.issue()
+    hashed = hashlib.sha256(nonce.encode()).hexdigest()
+    await login(provider, fake.id_token(**APPLE | {"nonce": hashed}), nonce)
+    assert await reason(provider, fake.id_token(**APPLE), RAW_NONCE) == "foreign_nonce"
+
+
+async def test_a_nonce_that_is_not_ours_is_refused_in_a_token_that_holds(
+    open_provider: Open, asking: dict[str, str], fake: OidcFake, nonces: Nonces, clock: ManualClock
+) -> None:
+    acme = open_provider(**asking)
+    issued = nonces.issue()
+    forged = issued[:-1] + ("A" if issued[-1] != "A" else "B")
+    others = Nonces(lambda: b"o" * 32, clock).issue()
+    for foreign in (RAW_NONCE, forged, others, f"{issued} "):
+        token = fake.id_token(nonce=foreign)
+        assert await reason(acme, token, foreign) == "foreign_nonce"
+        assert await code(acme, token, foreign) == "invalid_credential"
+
+
+async def test_a_nonce_of_ours_that_is_not_the_token_s_is_refused(
+    open_provider: Open, asking: dict[str, str], fake: OidcFake, nonces: Nonces
+) -> None:
+    acme = open_provider(**asking)
+    token = fake.id_token(nonce=nonces.issue())
+    assert await reason(acme, token, nonces.issue()) == "nonce"
+    assert await reason(acme, token) == "nonce"
+
+
+@pytest.mark.parametrize("age", [599, 600])
+async def test_a_nonce_of_ours_holds_for_ten_minutes(
+    open_provider: Open,
+    asking: dict[str, str],
+    fake: OidcFake,
+    nonces: Nonces,
+    clock: ManualClock,
+    age: int,
+) -> None:
+    acme = open_provider(**asking)
+    nonce = nonces.issue()
+    clock.advance(age)
+    token = fake.id_token(nonce=nonce)
+    if age < 600:
+        await login(acme, token, nonce)
+    else:
+        assert await reason(acme, token, nonce) == "nonce_expired"
+        assert await code(acme, token, nonce) == "expired_credential"
+
+
+async def test_a_nonce_of_ours_is_good_once_in_all_processes(
+    open_provider: Open,
+    asking: dict[str, str],
+    fake: OidcFake,
+    nonces: Nonces,
+    beside: Connections,
+) -> None:
+    """Also in another token, which the issuer gives to whoever asks it with the same nonce."""
+    acme, another = open_provider(**asking), opened(beside, **asking)
+    nonce = nonces.issue()
+    await login(acme, fake.id_token(nonce=nonce, jti="1"), nonce)
+    for number, provider in enumerate((acme, another)):
+        token = fake.id_token(nonce=nonce, jti=f"other {number}")
+        assert await reason(provider, token, nonce) == "replayed"
+
+
+async def test_a_nonce_of_ours_is_good_once_also_where_tokens_are_not(
+    open_provider: Open, asking: dict[str, str], fake: OidcFake, nonces: Nonces
+) -> None:
+    acme = open_provider(**asking, OIDC_ACME_SINGLE_USE="false")
+    nonce = nonces.issue()
+    token = fake.id_token(nonce=nonce)
+    await login(acme, token, nonce)
+    assert await reason(acme, token, nonce) == "replayed"
+
+
+async def test_of_50_tokens_with_one_nonce_at_once_one_gets_in(
+    open_provider: Open,
+    asking: dict[str, str],
+    fake: OidcFake,
+    nonces: Nonces,
+    beside: Connections,
+) -> None:
+    processes = [open_provider(**asking), opened(beside, **asking)]
+    nonce = nonces.issue()
+    outcomes = await asyncio.gather(
+        *(
+            login(processes[number % 2], fake.id_token(nonce=nonce, jti=str(number)), nonce)
+            for number in range(50)
+        ),
+        return_exceptions=True,
+    )
+    kinds = [type(one) for one in outcomes if not isinstance(one, errors.ExpiredCredential)]
+    assert kinds == [ExternalIdentity]
+
+
+async def test_a_nonce_of_a_token_that_was_refused_is_not_used_up(
+    open_provider: Open, asking: dict[str, str], fake: OidcFake, nonces: Nonces
+) -> None:
+    acme = open_provider(**asking)
+    nonce = nonces.issue()
+    assert await code(acme, fake.id_token(nonce=nonce, sub=""), nonce) == "invalid_credential"
+    await login(acme, fake.id_token(nonce=nonce), nonce)
+
+
+async def test_a_device_without_nonces_must_have_asked_for_one_all_the_same(
+    open_provider: Open, apple: dict[str, str], fake: OidcFake, nonces: Nonces
+) -> None:
+    provider = open_provider(**apple, APPLE_NONCE_ISSUED="true")
+    bare = APPLE | {"nonce": None, "nonce_supported": False}
+    assert await reason(provider, fake.id_token(**bare)) == "foreign_nonce"
+    await login(provider, fake.id_token(**bare), nonces.issue())
+
+
+async def test_apple_s_clients_without_nonces_get_in_where_the_others_ask_for_one(
+    open_provider: Open, apple: dict[str, str], fake: OidcFake
+) -> None:
+    variables = apple | {"PROVIDERS": "apple_drop_in", "APPLE_NONCE_ISSUED": "true"}
+    await login(open_provider(**variables), fake.id_token(**APPLE | {"nonce": None}))
+
+
+@pytest.mark.parametrize("policy", ["off", "absent"])
+def test_nonces_of_ours_need_a_policy_that_looks_at_them(
+    any_issuer: dict[str, str], policy: str
+) -> None:
+    wrong = any_issuer | {"OIDC_ACME_NONCE": policy, "OIDC_ACME_NONCE_ISSUED": "true"}
+    assert faults(**wrong) == ["OIDC_ACME_NONCE_ISSUED"]
 
 
 # Google
@@ -821,21 +995,34 @@ async def test_a_redirect_to_other_keys_is_not_followed(
 
 async def test_providers_are_found_by_name_and_closed_again(
     clock: ManualClock,
+    idempotency: Idempotency,
+    nonces: Nonces,
     any_issuer: dict[str, str],
     google: dict[str, str],
     fake: OidcFake,
 ) -> None:
-    async with open_providers(read(**any_issuer, **google), clock) as providers:
-        assert sorted(providers) == ["google", "oidc_acme"]
-        await login(providers["oidc_acme"], fake.id_token())
+    settings = read(**any_issuer, **google)
+    seals = seals_of(clock)
+    async with open_providers(settings, idempotency, nonces, seals, clock) as providers:
+        assert sorted(providers.ways_in) == ["google", "oidc_acme"]
+        assert providers.user_pool is None
+        await login(providers.ways_in["oidc_acme"], fake.id_token())
 
 
 async def test_a_start_does_not_wait_for_an_issuer_that_hangs(
-    clock: ManualClock, any_issuer: dict[str, str], fake: OidcFake
+    clock: ManualClock,
+    idempotency: Idempotency,
+    nonces: Nonces,
+    any_issuer: dict[str, str],
+    fake: OidcFake,
 ) -> None:
     fake.gate = asyncio.Event()
-    async with asyncio.timeout(2), open_providers(read(**any_issuer), clock) as providers:
-        assert list(providers) == ["oidc_acme"]
+    settings = read(**any_issuer)
+    async with (
+        asyncio.timeout(2),
+        open_providers(settings, idempotency, nonces, seals_of(clock), clock) as providers,
+    ):
+        assert list(providers.ways_in) == ["oidc_acme"]
 
 
 # Settings
@@ -890,6 +1077,7 @@ def test_a_platform_that_is_on_without_what_it_needs_is_a_fault_for_each_of_it()
         ("OIDC_ACME_ALGORITHMS", "HS256"),
         ("OIDC_ACME_ALGORITHMS", "RS256,none"),
         ("OIDC_ACME_NONCE", "maybe"),
+        ("OIDC_ACME_NONCE_ISSUED", "maybe"),
         ("OIDC_ACME_MAX_AGE", "25h"),
         ("OIDC_ACME_MAX_AGE", "0"),
         ("OIDC_ACME_REQUIRED_CLAIMS", "tid"),

@@ -9,11 +9,18 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
-from services.identity import account_handlers, handlers, oauth_handlers
+from services.identity import (
+    account_handlers,
+    cognito_handlers,
+    handlers,
+    oauth_handlers,
+    provider_handlers,
+)
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.clock import ManualClock
+from tests.support.fakes.cognito import POOL_ALONE
 from tests.support.servers import send
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,12 +46,34 @@ REFRESH = {"refresh_token": "r1.x"}
 APPLE = {"apple_auth_token": "e30.e30.x"}
 STEAM = {"steam_auth_token": "00"}
 GOOGLE_PLAY = {"google_play_auth_token": "4/0A"}
+COGNITO = {"username": "robin", "password": SECRET, "signin": "True"}
 FACEBOOK = {"facebook_access_token": "EAA", "facebook_user_id": "1"}
+
+NOTIFICATIONS = "/v1/providers/apple/notifications"
+SIGNED_REQUEST = {"signed_request": "x.e30"}
+OF_PLATFORMS: dict[str, Mapping[str, Any]] = {
+    NOTIFICATIONS: {"payload": "e30.e30.x"},
+    "/v1/providers/facebook/deauthorize": SIGNED_REQUEST,
+    "/v1/providers/facebook/deletion": SIGNED_REQUEST,
+}
+"""What platforms send is longer than what clients do."""
 
 TAKES_JSON: dict[str, Mapping[str, Any]] = {
     "/v1/guests": {"device": {"name": "phone"}},
     "/v1/sessions": LOGIN,
     "/v1/sessions/refresh": REFRESH,
+    "/v1/cognito/sign-up": {"username": "robin", "password": SECRET, "email": "a@example.com"},
+    "/v1/cognito/confirm": {"username": "robin", "code": "123456"},
+    "/v1/cognito/resend": {"username": "robin"},
+    "/v1/cognito/forgot-password": {"username": "robin"},
+    "/v1/cognito/reset-password": {
+        "username": "robin",
+        "code": "123456",
+        "new_password": SECRET,
+    },
+    "/v1/cognito/sign-out": {"access_token": "e30.e30.x"},
+    "/login-with-cognito": COGNITO,
+    "//login-with-cognito": COGNITO,
     "/login-as-guest": GUEST,
     "//login-as-guest": GUEST,
     "/login-with-apple-id": APPLE,
@@ -62,12 +91,21 @@ TAKES_FORM: dict[str, Mapping[str, str]] = {
     "/oauth2/token": TOKEN_REQUEST,
     **{path: GUEST for path in TAKES_JSON if "guest" in path and "v1" not in path},
     **{path: APPLE for path in TAKES_JSON if "apple" in path},
+    **{path: COGNITO for path in TAKES_JSON if "login-with-cognito" in path},
     **{path: FACEBOOK for path in TAKES_JSON if "facebook" in path},
     **{path: STEAM for path in TAKES_JSON if "steam" in path},
     **{path: GOOGLE_PLAY for path in TAKES_JSON if "google-play" in path},
     **{path: REFRESH for path in TAKES_JSON if "access-token" in path},
 }
-TAKES_QUERY = {path: values for path, values in TAKES_FORM.items() if path != "/oauth2/token"}
+TAKES_QUERY = {
+    path: values
+    for path, values in TAKES_FORM.items()
+    if path != "/oauth2/token" and "cognito" not in path
+}
+TAKES_JSON[NOTIFICATIONS] = OF_PLATFORMS[NOTIFICATIONS]
+TAKES_FORM |= {path: values for path, values in OF_PLATFORMS.items() if path != NOTIFICATIONS}
+TAKES_NO_BODY = "/v1/nonces"
+OF_A_POOL = [(path, name) for path in TAKES_JSON if "cognito" in path for name in TAKES_JSON[path]]
 TAKES_NOTHING = [
     "/.well-known/jwks.json",
     "/.well-known/openid-configuration",
@@ -132,17 +170,26 @@ def changed(body: Mapping[str, Any], path: str, value: object) -> dict[str, Any]
     return result
 
 
+def oversized(route: str) -> str:
+    return "A" * (8200 if route in OF_PLATFORMS else 1100)
+
+
 def wrong_json() -> Iterator[Any]:
     required = [
         ("/v1/sessions", LOGIN, "provider"),
         ("/v1/sessions", LOGIN, "credential.user_id"),
         ("/v1/sessions", LOGIN, "credential.guest_secret"),
         *((path, body, name) for path, body in TAKES_QUERY.items() for name in body),
+        *((path, TAKES_JSON[path], name) for path, name in OF_A_POOL if name != "email"),
         ("/v1/sessions/refresh", REFRESH, "refresh_token"),
+        (NOTIFICATIONS, TAKES_JSON[NOTIFICATIONS], "payload"),
     ]
     optional = [(path, TAKES_JSON[path], "device.name") for path in ("/v1/guests", "/v1/sessions")]
+    optional += [(path, TAKES_JSON[path], name) for path, name in OF_A_POOL if name == "email"]
     for route, body, field in [*required, *optional]:
-        for name, value in WRONG_TEXTS.items():
+        for name, wrong in {**WRONG_TEXTS, "oversized": oversized(route)}.items():
+            # Another platform's token may well be that long.
+            value = "A" * 8193 if (field, name) == ("access_token", "oversized") else wrong
             if (route, body, field) in required or name not in OPTIONAL:
                 yield pytest.param(route, changed(body, field, value), id=f"{route} {field} {name}")
     for route, body, field in [
@@ -168,7 +215,7 @@ def wrong_pairs() -> Iterator[Any]:
             others = {name: value for name, value in values.items() if name != field}
             wrong = {
                 "repeated": urlencode([*values.items(), (field, values[field])]),
-                "oversized": urlencode({**others, field: "A" * 1100}),
+                "oversized": urlencode({**others, field: oversized(route)}),
                 "NUL": urlencode({**others, field: "A\x00"}),
                 "a line feed": urlencode({**others, field: "A\n"}),
             }
@@ -182,19 +229,27 @@ def wrong_pairs() -> Iterator[Any]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def identity(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningIdentity]:
     """One for all tests, since none of their requests may change anything."""
-    async with apps.identity(tmp_path_factory.mktemp("data"), ManualClock(), QUICK_KEYS) as running:
+    environ = {**QUICK_KEYS, **POOL_ALONE}
+    async with apps.identity(tmp_path_factory.mktemp("data"), ManualClock(), environ) as running:
         yield running
 
 
 def declared_routes() -> set[tuple[str, str]]:
     """Those that take no token."""
-    return set(apps.route_table([*handlers.routes, *oauth_handlers.routes]))
+    routes = [
+        *handlers.routes,
+        *cognito_handlers.routes,
+        *oauth_handlers.routes,
+        *provider_handlers.routes,
+    ]
+    return set(apps.route_table(routes))
 
 
 ROUTES = {
-    *(("POST", path) for path in (*TAKES_JSON, *TAKES_FORM)),
+    *(("POST", path) for path in (*TAKES_JSON, *TAKES_FORM, TAKES_NO_BODY)),
     *(("GET", path) for path in (*TAKES_QUERY, *TAKES_NOTHING)),
     *(("HEAD", path) for path in TAKES_NOTHING),
+    *((method, "/v1/deletions/{code}") for method in ("GET", "HEAD")),
 }
 
 
@@ -205,7 +260,8 @@ def wrong_methods() -> Iterator[Any]:
         allowed = sorted({method for method, known in taken if known in patterns})
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
             if method not in allowed:
-                yield pytest.param(method, path, allowed, id=f"{method} {path}")
+                filled = path.format(code="00")
+                yield pytest.param(method, filled, allowed, id=f"{method} {filled}")
 
 
 def post(path: str, content_type: str) -> str:
@@ -337,3 +393,11 @@ async def test_parameters_that_nobody_asked_for_are_ignored(
     identity: RunningIdentity, path: str
 ) -> None:
     assert (await send(identity.url, f"GET {path}?a=1&a=2&%00 HTTP/1.1")).status == 200
+
+
+@pytest.mark.parametrize("body", NOT_AN_OBJECT)
+async def test_a_body_that_nobody_asked_for_is_not_looked_at(
+    identity: RunningIdentity, body: str
+) -> None:
+    answer = await send(identity.url, f"POST {TAKES_NO_BODY} HTTP/1.1", NOT_AN_OBJECT[body][0])
+    assert answer.status == 201

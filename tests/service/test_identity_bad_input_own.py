@@ -32,6 +32,8 @@ PLAYER = "/v1/admin/players/{user_id}"
 PLATFORM = "/v1/admin/identities/{provider}/{external_id}"
 BAN = {"reason": "cheating", "until": "2026-12-24T18:00:00Z", "scope": "chat"}
 UNBAN = {"scope": "chat"}
+RESOLVE = "/v1/account/identities/resolve"
+DECISION = {"conflict_token": "x", "keep": "current"}
 
 FOR_PLAYERS = {
     "/v1/sessions": ("GET", "HEAD", "DELETE"),
@@ -41,6 +43,7 @@ FOR_PLAYERS = {
     "/v1/account/guest-secret": ("POST",),
     "/v1/account/export": ("GET", "HEAD"),
     "/v1/account/identities": ("POST",),
+    "/v1/account/identities/resolve": ("POST",),
     "/v1/account/identities/{provider}": ("DELETE",),
 }
 FOR_OPERATORS = {
@@ -48,14 +51,23 @@ FOR_OPERATORS = {
     f"{PLAYER}/ban": ("POST",),
     f"{PLAYER}/unban": ("POST",),
     f"{PLAYER}/revoke-sessions": ("POST",),
+    f"{PLAYER}/recover": ("POST",),
     PLATFORM: ("GET", "HEAD"),
     f"{PLATFORM}/ban": ("POST",),
     f"{PLATFORM}/unban": ("POST",),
 }
 ROUTES = {**FOR_PLAYERS, **FOR_OPERATORS}
-PUBLIC_THERE = {"/v1/sessions": ("POST",)}
-"""What the public routes take at the same paths."""
-TAKES_JSON = {f"{PLAYER}/ban": BAN, f"{PLAYER}/unban": UNBAN, f"{PLATFORM}/ban": BAN}
+OTHERS_THERE = {"/v1/sessions": ("POST",), RESOLVE: ("DELETE",)}
+"""What other routes take at the same paths."""
+TAKES_JSON = {
+    f"{PLAYER}/ban": BAN,
+    f"{PLAYER}/unban": UNBAN,
+    f"{PLATFORM}/ban": BAN,
+    RESOLVE: DECISION,
+}
+NEEDED = ("reason", *DECISION)
+LONG = {"conflict_token"}
+"""Longer than what is too long elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +122,21 @@ async def world(one_world: World) -> AsyncIterator[World]:
     assert await one_world.everything() == before
 
 
+def wrong_texts(field: str) -> Mapping[str, object]:
+    left_out = {*(() if field in NEEDED else OPTIONAL), *(("oversized",) if field in LONG else ())}
+    return {name: value for name, value in WRONG_TEXTS.items() if name not in left_out}
+
+
 def wrong_members() -> Iterator[Any]:
     """Bodies of which one member is wrong."""
     for path, body in TAKES_JSON.items():
         for field in body:
-            for name, value in WRONG_TEXTS.items():
-                if field == "reason" or name not in OPTIONAL:
-                    wrong = changed(body, field, value)
-                    yield pytest.param(path, wrong, field, id=f"{path} {field} {name}")
+            for name, value in wrong_texts(field).items():
+                wrong = changed(body, field, value)
+                yield pytest.param(path, wrong, field, id=f"{path} {field} {name}")
         for scope in ("Chat", "a b", "x" * 33, "é", "a#b", "a/b", "all "):
-            yield pytest.param(path, {**body, "scope": scope}, "scope")
+            if "scope" in body:
+                yield pytest.param(path, {**body, "scope": scope}, "scope")
     for path in (f"{PLAYER}/ban", f"{PLATFORM}/ban"):
         yield pytest.param(path, {**BAN, "reason": "x" * 501}, "reason")
         for until in NO_MOMENTS:
@@ -128,6 +145,13 @@ def wrong_members() -> Iterator[Any]:
             yield pytest.param(path, {**BAN, "until": until}, "over already")
 
 
+WRONG_DECISIONS = [
+    (RESOLVE, {**DECISION, "conflict_token": "A" * 4097}, "conflict_token"),
+    *(
+        (RESOLVE, {**DECISION, "keep": keep}, "keep")
+        for keep in ("both", "Current", "current ", "neither")
+    ),
+]
 NO_MOMENTS = [
     "tomorrow",
     "2026-12-24",
@@ -235,7 +259,7 @@ async def test_a_body_must_be_a_json_object(
     assert (answer.status, answer.code) == (status, code)
 
 
-@pytest.mark.parametrize(("path", "body", "word"), list(wrong_members()))
+@pytest.mark.parametrize(("path", "body", "word"), [*wrong_members(), *WRONG_DECISIONS])
 async def test_a_wrong_member_of_a_body_is_a_bad_request_that_says_which(
     world: World, path: str, body: Mapping[str, object], word: str
 ) -> None:
@@ -255,8 +279,8 @@ async def test_another_kind_of_body_is_not_taken(
     assert (answer.status, answer.code) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("path", [f"{PLAYER}/ban", f"{PLATFORM}/ban"])
-async def test_a_ban_must_have_a_body(world: World, path: str) -> None:
+@pytest.mark.parametrize("path", [f"{PLAYER}/ban", f"{PLATFORM}/ban", RESOLVE])
+async def test_a_body_must_be_there(world: World, path: str) -> None:
     answer = await world.ask("POST", path)
     assert (answer.status, answer.code) == (400, "invalid_request")
 
@@ -302,13 +326,13 @@ async def test_what_is_no_id_of_a_platform_is_a_bad_request(
         (method, path)
         for path, taken in ROUTES.items()
         for method in METHODS
-        if method not in (*taken, *PUBLIC_THERE.get(path, ()))
+        if method not in (*taken, *OTHERS_THERE.get(path, ()))
         and (method, path) != ("DELETE", "/v1/sessions/current")
     ],
 )
 async def test_another_method_is_not_allowed(world: World, method: str, path: str) -> None:
     answer = await world.ask(method, path)
-    allowed = sorted({*ROUTES[path], *PUBLIC_THERE.get(path, ())})
+    allowed = sorted({*ROUTES[path], *OTHERS_THERE.get(path, ())})
     assert (answer.status, answer.headers["Allow"]) == (405, ",".join(allowed))
     assert method == "HEAD" or answer.code == "method_not_allowed"
 

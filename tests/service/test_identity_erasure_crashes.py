@@ -1,10 +1,11 @@
 """An erasure is interrupted at every call that it makes, in each way that there is.
 
-The calls are those of identity's stores, or of DynamoDB, and those to player_data, which is the
-real one. The story: a player asks for it, a token from before writes once more, the last token
-expires; then a guest has not been here for long, and a backup brings back what was erased. After
-each interruption nobody gets in who is marked, two ticks, of another process where the first was
-killed, repair what there is to repair, and the story ends as it would have.
+The calls are those of identity's stores, or of DynamoDB, those to player_data, which is the real
+one, and that to a platform which wants something back. The story: a player asks for it, a token
+from before writes once more, the last token expires; then a guest has not been here for long, and a
+backup brings back what was erased. After each interruption nobody gets in who is marked, two ticks,
+of another process where the first was killed, repair what there is to repair, and the story ends as
+it would have.
 """
 
 import asyncio
@@ -29,15 +30,25 @@ from services.identity.adapters import dynamodb, sqlite
 from services.identity.adapters.player_data import HttpPlayerData
 from services.identity.bans import Bans
 from services.identity.erasures import Erasures
+from services.identity.grants import Grants
 from services.identity.links import Links
-from services.identity.models import Account, Ban, Session
+from services.identity.models import (
+    Account,
+    Ban,
+    ExternalIdentity,
+    Grant,
+    LinkedIdentity,
+    Session,
+)
 from services.identity.ports import (
     AccountStore,
+    GrantStore,
     IdentityBanStore,
     IdentityStore,
     SessionStore,
 )
 from services.identity.refresh_tokens import RefreshTokens
+from services.identity.sealing import Seals
 from services.identity.sessions import IssuedTokens, SessionLimits, Sessions
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
 from services.player_data.app import create_app
@@ -66,6 +77,9 @@ FEW = 2
 MANY = 15
 
 Around = Callable[[object], Any]
+Platforms = tuple[IdentityStore, IdentityBanStore, GrantStore]
+Known = tuple[LinkedIdentity | None, Grant | None]
+Everything = tuple[Account, list[Session], list[Held], Known]
 Deed = Callable[[Erasures], Awaitable[object]]
 
 
@@ -82,7 +96,7 @@ class World(Protocol):
 
     def stores(self, around: Around = _untouched) -> tuple[AccountStore, SessionStore]: ...
 
-    def platforms(self) -> tuple[IdentityStore, IdentityBanStore]: ...
+    def platforms(self, around: Around = _untouched) -> Platforms: ...
 
 
 @dataclass
@@ -90,7 +104,9 @@ class InSqlite:
     """What finds guests and tombstones only reads, in steps; the scans of DynamoDB stand for it."""
 
     database: Database
-    operations = frozenset(("get", "replace", "marked_since", "delete_all"))
+    operations = frozenset(
+        ("get", "replace", "marked_since", "delete_all", "find", "release", "delete")
+    )
 
     def loss(self) -> Exception:
         return errors.Unavailable("the reply was lost")
@@ -101,10 +117,11 @@ class InSqlite:
             around(sqlite.SqliteSessionStore(self.database)),
         )
 
-    def platforms(self) -> tuple[IdentityStore, IdentityBanStore]:
+    def platforms(self, around: Around = _untouched) -> Platforms:
         return (
-            sqlite.SqliteIdentityStore(self.database),
-            sqlite.SqliteIdentityBanStore(self.database),
+            around(sqlite.SqliteIdentityStore(self.database)),
+            around(sqlite.SqliteIdentityBanStore(self.database)),
+            around(sqlite.SqliteGrantStore(self.database)),
         )
 
 
@@ -112,7 +129,9 @@ class InSqlite:
 class InDynamoDB:
     client: Client
     prefix: str
-    operations = frozenset(("get_item", "update_item", "query", "scan", "batch_write_item"))
+    operations = frozenset(
+        ("get_item", "update_item", "delete_item", "query", "scan", "batch_write_item")
+    )
 
     def loss(self) -> Exception:
         lost: Exception = ReadTimeoutError(endpoint_url="https://aws.test")
@@ -125,10 +144,12 @@ class InDynamoDB:
             dynamodb.DynamoSessionStore(client, self.prefix),
         )
 
-    def platforms(self) -> tuple[IdentityStore, IdentityBanStore]:
+    def platforms(self, around: Around = _untouched) -> Platforms:
+        client = around(self.client)
         return (
-            dynamodb.DynamoIdentityStore(self.client, self.prefix),
-            dynamodb.DynamoIdentityBanStore(self.client, self.prefix),
+            dynamodb.DynamoIdentityStore(client, self.prefix),
+            dynamodb.DynamoIdentityBanStore(client, self.prefix),
+            dynamodb.DynamoGrantStore(client, self.prefix),
         )
 
 
@@ -149,7 +170,7 @@ class IssuersKey:
     def sign(self, claims: Mapping[str, object], *, typ: str) -> str:
         key = self.issuer.key
         header = {"alg": key["alg"], "kid": key["kid"], "typ": typ}
-        return jwt.encode(header, dict(claims), key, algorithms=["ES256"])
+        return jwt.encode(header, dict(claims), key, algorithms=[str(key["alg"])])
 
 
 @dataclass
@@ -192,6 +213,23 @@ class Between:
         async with self.http.request(request.method, url, headers=headers) as response:
             await response.read()
             return response.status
+
+
+@dataclass
+class Platform:
+    """Takes back what it has granted; the call may be the one to be interrupted."""
+
+    taken: set[str]
+    interruption: Interruption
+
+    async def revoke(self, grant: str) -> None:
+        try:
+            await self.interruption.call(self._take, grant)
+        except Exception:  # noqa: BLE001 - whatever the world calls a lost reply
+            raise errors.ProviderUnavailable from None
+
+    async def _take(self, grant: str) -> None:
+        self.taken.add(grant)
 
 
 @dataclass
@@ -239,6 +277,15 @@ class Guest:
     secret: str = field(repr=False)
     tokens: IssuedTokens = field(repr=False)
 
+    @property
+    def platform_key(self) -> tuple[str, str]:
+        """Of those who are linked."""
+        return "apple", self.user_id[::-1]
+
+    @property
+    def grant(self) -> str:
+        return f"of {self.user_id}"
+
 
 @dataclass
 class Story:
@@ -261,20 +308,24 @@ class Story:
             self.session_store, self.accounts, self.access_tokens, tokens, LIMITS, self.clock
         )
         self.mesh.between.watch_for(self.interruption)
+        self.taken: set[str] = set()
+        self.calm = Interruption(frozenset())
 
     async def tell(self) -> None:
         async with aiohttp.ClientSession() as http:
             self.http = http
-            self.process = self.new_process(self.interruption.around)
+            self.process = self.new_process(self.interruption)
             sleeper = await self.new_guest()
             self.clock.advance((INACTIVE + DAY).total_seconds())
             player, other = await self.new_guest(), await self.new_guest()
+            await self.link(player, other)
             self.guests = (sleeper, player, other)
             self.before = [await self.everything_of(guest) for guest in self.guests]
 
             await self.do(lambda erasures: erasures.request(player.user_id))
             assert await self.is_marked(player)
             assert await self.nothing_is_left_of(player)
+            assert self.taken == {player.grant}
 
             await self.save(player, "late")
             assert await self.mesh.held(player.user_id)
@@ -295,20 +346,32 @@ class Story:
             await self.look()
             assert not (await self.account(other)).is_gone
             await self.sessions.refresh(other.tokens.refresh_token)
+            assert self.taken == {player.grant}
 
-    def new_process(self, around: Around = _untouched) -> Erasures:
+    def new_process(self, interruption: Interruption | None = None) -> Erasures:
+        around = interruption.around if interruption else _untouched
         accounts, sessions = self.world.stores(around)
-        identities, bans = self.world.platforms()
         holder = HttpPlayerData(self.http, self.mesh.url, self.access_tokens)
         return Erasures(
             accounts,
             Accounts(accounts, self.clock),
             sessions,
-            Links(identities, self.accounts, Bans(self.accounts, bans, self.clock), self.clock),
+            self.new_links(around, Platform(self.taken, interruption or self.calm)),
             [holder],
             LIFETIME,
             self.clock,
         )
+
+    def new_links(self, around: Around, platform: Platform) -> Links:
+        identities, bans, _ = self.world.platforms(around)
+        bans_of_players = Bans(self.accounts, bans, self.clock)
+        grants = self.new_grants(around, platform)
+        return Links(identities, self.accounts, bans_of_players, grants, self.clock)
+
+    def new_grants(self, around: Around, platform: Platform) -> Grants:
+        identities, _, grants = self.world.platforms(around)
+        seals = Seals(lambda: KEY, self.clock)
+        return Grants(grants, identities, seals, {"apple": platform})
 
     # What guests do.
 
@@ -324,6 +387,14 @@ class Story:
         for slot in ("slot1", "slot1", "slot2"):
             await self.save(guest, slot)
         return guest
+
+    async def link(self, *guests: Guest) -> None:
+        """To a platform, which wants something back."""
+        calm = Platform(self.taken, self.calm)
+        for guest in guests:
+            await self.new_links(_untouched, calm).link(guest.user_id, *guest.platform_key)
+            identity = ExternalIdentity(*guest.platform_key, grant=guest.grant)
+            await self.new_grants(_untouched, calm).keep(identity)
 
     async def save(self, guest: Guest, slot: str) -> None:
         player = Player(self.mesh.data, guest.user_id, guest.tokens.access_token)
@@ -397,14 +468,20 @@ class Story:
 
     async def nothing_is_left_of(self, guest: Guest) -> bool:
         """But the bans, which go with the mark."""
-        account, sessions, held = await self.everything_of(guest)
+        account, sessions, held, known = await self.everything_of(guest)
         bans = () if account.erasure else account.bans
-        return (account.guest_secret_digest, bans, sessions, held) == (None, (), [], [])
+        left = account.guest_secret_digest, bans, sessions, held, known
+        return left == (None, (), [], [], (None, None))
 
-    async def everything_of(self, guest: Guest) -> tuple[Account, list[Session], list[Held]]:
+    async def everything_of(self, guest: Guest) -> Everything:
         sessions = await self.session_store.list(guest.user_id)
         in_order = sorted(sessions, key=lambda session: session.key.session_id)
-        return await self.account(guest), in_order, await self.mesh.held(guest.user_id)
+        identities, _, grants = self.world.platforms()
+        known = (
+            await identities.find(*guest.platform_key),
+            await grants.find(*guest.platform_key),
+        )
+        return await self.account(guest), in_order, await self.mesh.held(guest.user_id), known
 
     async def account(self, guest: Guest) -> Account:
         account = await self.account_store.get(guest.user_id)
@@ -463,7 +540,13 @@ async def test_on_dynamodb_every_interruption_is_repaired(
 
         @contextlib.asynccontextmanager
         async def world() -> AsyncIterator[InDynamoDB]:
-            tables = (dynamodb.ACCOUNTS, dynamodb.SESSIONS)
+            tables = (
+                dynamodb.ACCOUNTS,
+                dynamodb.GRANTS,
+                dynamodb.IDENTITIES,
+                dynamodb.IDENTITY_BANS,
+                dynamodb.SESSIONS,
+            )
             yield InDynamoDB(client, await aws.new_tables(client, *tables))
 
         assert await interrupt_each(mesh, world, when, step=1 if LONG else 9) > MANY

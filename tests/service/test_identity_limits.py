@@ -142,6 +142,11 @@ class TestLogins:
         refused = [limited(await attempt(identity, path=other)) for other in LOGIN_ROUTES]
         assert refused == [1, 1, 1]
 
+    async def test_a_nonce_counts_as_a_login(self, identity: RunningIdentity) -> None:
+        answers = [await call(identity.http, "POST", "/v1/nonces") for _ in range(BURST + 1)]
+        assert [answer.status for answer in answers] == [201] * BURST + [429]
+        assert limited(await attempt(identity)) == 1
+
     async def test_a_right_secret_counts_as_well(self, identity: RunningIdentity) -> None:
         players = [await new_person(identity) for _ in range(20)]
         answers = [await one.try_to_log_in() for one in players for _ in range(5)]

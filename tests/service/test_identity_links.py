@@ -25,6 +25,8 @@ from tests.support.interruptions import Crash, Interruption, When
 
 STEAM = ("steam", "76561197960287930")
 EPIC = ("epic", "76561197960287930")
+OLD = ("google_play", "123456789012:g01234567890123456789")
+NEW = ("google_play", "123456789012:a_1234567890123456789")
 NOWHERE = {**QUICK_KEYS, "PLAYMESH_PLAYER_DATA_URL": "http://127.0.0.1:9"}
 """player_data is away."""
 LIFETIME = 17 * 60
@@ -243,6 +245,140 @@ class TestLink:
         providers = [f"provider-{number}" for number in range(4)]
         await asyncio.gather(*(links.link(player, provider, "1") for provider in providers))
         assert sorted(await keys(identity, player)) == [(provider, "1") for provider in providers]
+
+
+class TestFormer:
+    """A platform says under which id it knew the player before."""
+
+    async def test_who_has_an_account_by_the_former_id_keeps_it_under_the_new_one(
+        self, identity: RunningIdentity, links: Links, clock: ManualClock
+    ) -> None:
+        before = await links.account_of(*OLD)
+        clock.advance(3600)
+        after = await links.account_of(*NEW, former=OLD[1])
+        renamed = replace(before.identities[0], external_id=NEW[1])
+        assert after == replace(before, identities=(renamed,), revision=2)
+        assert await stored(identity, before.user_id) == after
+        assert [await owner(identity, one) for one in (OLD, NEW)] == [None, before.user_id]
+        for former in (None, OLD[1]):
+            assert await links.account_of(*NEW, former=former) == after
+
+    async def test_where_neither_is_known_it_is_a_first_login_with_the_new_one(
+        self, identity: RunningIdentity, links: Links
+    ) -> None:
+        account = await links.account_of(*NEW, former=OLD[1])
+        assert await keys(identity, account.user_id) == [NEW]
+        assert await owner(identity, OLD) is None
+
+    async def test_who_has_an_account_by_the_new_id_gets_into_that_and_takes_nobody_s(
+        self, identity: RunningIdentity, links: Links
+    ) -> None:
+        old, new = await links.account_of(*OLD), await links.account_of(*NEW)
+        assert await links.account_of(*NEW, former=OLD[1]) == new
+        assert [await owner(identity, one) for one in (OLD, NEW)] == [old.user_id, new.user_id]
+
+    async def test_of_50_first_logins_with_the_new_id_at_once_all_are_the_old_player(
+        self, links: Links, tmp_path: Path
+    ) -> None:
+        player = (await links.account_of(*OLD)).user_id
+        logins = (links.account_of(*NEW, former=OLD[1]) for _ in range(50))
+        assert {account.user_id for account in await asyncio.gather(*logins)} == {player}
+        assert count(tmp_path, "accounts") == 1
+        assert count(tmp_path, "identities") == 1
+
+    async def test_an_erased_player_s_former_id_is_a_new_beginning(
+        self, identity: RunningIdentity, links: Links
+    ) -> None:
+        player = (await links.account_of(*OLD)).user_id
+        await identity.app[ERASURES].request(player)
+        assert (await links.account_of(*NEW, former=OLD[1])).user_id != player
+
+    async def test_the_former_id_of_a_tombstone_is_a_new_beginning(
+        self, identity: RunningIdentity, links: Links, clock: ManualClock
+    ) -> None:
+        player = (await links.account_of(*OLD)).user_id
+        await make_tombstone(identity, player, clock)
+        assert (await links.account_of(*NEW, former=OLD[1])).user_id != player
+        assert await owner(identity, OLD) is None
+
+    @pytest.mark.parametrize("known", ["neither", "former", "new"])
+    async def test_a_ban_of_the_former_identity_is_one_of_the_new_one(
+        self, identity: RunningIdentity, links: Links, clock: ManualClock, known: str
+    ) -> None:
+        if known != "neither":
+            await links.account_of(*(NEW if known == "new" else OLD))
+        until = clock.now() + timedelta(seconds=60)
+        await identity.app[BANS].ban_identity(*OLD, reason="spam", until=until)
+        player = await guest(identity)
+        with pytest.raises(errors.Banned) as refused:
+            await links.account_of(*NEW, former=OLD[1])
+        assert (refused.value.detail, refused.value.until) == ("spam", until)
+        for former in (None, OLD[1]):
+            with pytest.raises(errors.Banned):
+                await links.link(player, *NEW, former=former)
+        clock.advance(60)
+        await links.account_of(*NEW, former=OLD[1])
+
+    async def test_a_ban_that_is_over_is_not_copied(
+        self, identity: RunningIdentity, links: Links, clock: ManualClock
+    ) -> None:
+        until = clock.now() + timedelta(seconds=60)
+        await identity.app[BANS].ban_identity(*OLD, reason="spam", until=until)
+        clock.advance(60)
+        await links.account_of(*NEW, former=OLD[1])
+        assert await identity.app[BANS].find_identity(*NEW) is None
+
+    async def test_a_banned_player_who_was_erased_does_not_begin_anew_by_another_id(
+        self, identity: RunningIdentity, links: Links
+    ) -> None:
+        player = (await links.account_of(*OLD)).user_id
+        await ban(identity, player)
+        await identity.app[ERASURES].request(player)
+        for former in (OLD[1], None):
+            with pytest.raises(errors.Banned):
+                await links.account_of(*NEW, former=former)
+
+    async def test_an_erasure_that_a_login_finds_first_leaves_its_ban_as_well(
+        self, identity: RunningIdentity, links: Links, clock: ManualClock
+    ) -> None:
+        player = (await links.account_of(*OLD)).user_id
+        await ban(identity, player)
+        account = await stored(identity, player)
+        erasure = Erasure(clock.now(), clock.now())
+        await identity.stores.accounts.replace(account.erasing(erasure))
+        for _ in range(2):
+            with pytest.raises(errors.Banned):
+                await links.account_of(*NEW, former=OLD[1])
+
+    async def test_a_banned_player_is_the_same_one_by_the_new_id(
+        self, identity: RunningIdentity, links: Links
+    ) -> None:
+        player = (await links.account_of(*OLD)).user_id
+        await ban(identity, player)
+        account = await links.account_of(*NEW, former=OLD[1])
+        assert account.user_id == player
+        assert account.bans
+
+    async def test_to_link_it_is_to_rename_one_s_own(
+        self, identity: RunningIdentity, links: Links
+    ) -> None:
+        player = await guest(identity)
+        await links.link(player, *OLD)
+        account = await links.link(player, *NEW, former=OLD[1])
+        assert [one.key for one in account.identities] == [NEW]
+        assert await stored(identity, player) == account
+
+    async def test_of_another_player_it_is_a_conflict_by_either_id(
+        self, identity: RunningIdentity, links: Links
+    ) -> None:
+        """And from then on the new one is known, so that the conflict can be resolved by it."""
+        old, player = (await links.account_of(*OLD)).user_id, await guest(identity)
+        for _ in range(2):
+            with pytest.raises(errors.AlreadyLinked) as refused:
+                await links.link(player, *NEW, former=OLD[1])
+            assert refused.value.owner == old
+        assert await keys(identity, player) == []
+        assert await owner(identity, NEW) == old
 
 
 class TestUnlink:

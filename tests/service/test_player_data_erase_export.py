@@ -116,6 +116,7 @@ class TestWhoMay:
             ("GET", f"/v1/players/{NOBODY}/export", "player_data:erase"),
             ("DELETE", f"/v1/players/{NOBODY}", "player_data:erase_all player_data"),
             ("GET", f"/v1/players/{NOBODY}/export", "player_data:exports"),
+            ("GET", f"/v1/players/{NOBODY}/summary", "player_data:erase player_data:export"),
         ],
     )
     async def test_a_service_without_the_scope_is_forbidden(

@@ -26,12 +26,12 @@ REAL_ACCOUNT = os.environ.get("PLAYMESH_TEST_AWS") == "1"  # noqa: TID251 - of t
 
 
 @contextlib.asynccontextmanager
-async def client(service: str, endpoint: str) -> AsyncIterator[Client]:
+async def client(service: str, endpoint: str, region: str = "eu-west-1") -> AsyncIterator[Client]:
     """A client that cannot reach the real AWS."""
     async with aws.client(
         service,
         endpoint_url=endpoint,
-        region_name="eu-west-1",
+        region_name=region,
         aws_access_key_id="test",
         aws_secret_access_key="test",
     ) as opened:

@@ -1,11 +1,11 @@
 """Tokens sealed by hand, right or wrong, and verifiers to judge them."""
 
+import asyncio
 import json
 from base64 import urlsafe_b64encode
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc.jwk import RSAKey
@@ -78,8 +78,9 @@ async def accept(verifier: TokenVerifier, token: str) -> Claims:
 
 
 async def refuse(verifier: TokenVerifier, token: str) -> None:
-    with pytest.raises(errors.InvalidToken) as caught:
-        await verifier.verify(token)
+    # Not by pytest, which a machine that runs the fakes beside the mesh does not have.
+    (outcome,) = await asyncio.gather(verifier.verify(token), return_exceptions=True)
+    assert isinstance(outcome, errors.InvalidToken), outcome
     # Whoever is trying learns nothing of the reason.
-    assert caught.value.detail is None
-    assert caught.value.__cause__ is None
+    assert outcome.detail is None
+    assert outcome.__cause__ is None

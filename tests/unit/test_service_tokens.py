@@ -241,7 +241,17 @@ async def test_what_identity_says_about_when_to_come_again_is_handed_on_and_kept
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("0", 1), ("60", 60), ("86400", 60), ("Wed, 21 Oct 2026 07:28:00 GMT", 1), ("-1", 1)],
+    [
+        ("0", 1),
+        ("0.5", 1),
+        ("7.25", 8),
+        ("60", 60),
+        ("86400", 60),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 1),
+        ("-1", 1),
+        (".5", 1),
+        ("1e9", 1),
+    ],
 )
 async def test_a_pause_is_a_second_at_least_and_a_minute_at_most(
     tokens: ServiceTokens, endpoint: TokenEndpoint, value: str, seconds: int

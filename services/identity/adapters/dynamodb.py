@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.identity.adapters import bans, identities
+from services.identity.adapters import bans, identities, undo
 from services.identity.models import (
     MOST_REPLAYS,
     REFRESH_REUSED,
     Account,
     Erasure,
+    Grant,
     IdempotencyRecord,
     IdentityBan,
     LinkedIdentity,
@@ -122,6 +123,16 @@ IDENTITY_BANS = TableDefinition(
     operations=("get_item", "update_item", "delete_item"),
 )
 
+GRANTS = TableDefinition(
+    name="grants",
+    schema={
+        "KeySchema": [{"AttributeName": "identity", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "identity", "AttributeType": "S"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    },
+    operations=("get_item", "update_item", "delete_item"),
+)
+
 IDEMPOTENCY = TableDefinition(
     name="idempotency",
     schema={
@@ -158,12 +169,15 @@ class DynamoAccountStore:
         # As this change left it: where its reply was lost, others may have followed.
         return replace(following, created_at=_moment(applied.item, "created_at"))
 
-    async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
+    async def marked_since(
+        self, mark: Mark, moment: datetime, *, limit: int, until: datetime | None = None
+    ) -> Sequence[Account]:
+        values = {":mark": string(mark.value), ":moment": number(to_millis(moment))}
+        if until is not None:
+            values[":until"] = number(to_millis(until))
+        when = "BETWEEN :moment AND :until" if until is not None else ">= :moment"
         items = await self._table.latest(
-            "by-mark",
-            "#mark = :mark AND #marked_at >= :moment",
-            {":mark": string(mark.value), ":moment": number(to_millis(moment))},
-            limit=limit,
+            "by-mark", f"#mark = :mark AND #marked_at {when}", values, limit=limit
         )
         return [_account(item) for item in items]
 
@@ -203,11 +217,7 @@ class DynamoIdentityStore:
     async def create_account(self, account: Account, identity: LinkedIdentity) -> Account:
         created = account.linked(identity)
         operation = binary(new_operation())
-        item = {
-            **_identity_key(*identity.key),
-            "user_id": string(account.user_id),
-            "linked_at": number(to_millis(identity.linked_at)),
-        }
+        item = _identity_item(identity, account.user_id)
         puts = [
             ("Put", self._table.creation(item, operation)),
             ("Put", self._accounts.creation(_account_item(created), operation)),
@@ -249,6 +259,30 @@ class DynamoIdentityStore:
         try:
             await transact(self._client, operation, writes)
         except ConditionFailed:
+            raise _changed() from None
+        return following
+
+    async def rename(
+        self, account: Account, former_external_id: str, identity: LinkedIdentity
+    ) -> Account:
+        following = _following(account.renamed(former_external_id, identity))
+        if following.identities == account.identities:
+            return await self._unchanged(account)
+        operation = binary(new_operation())
+        item, is_mine = _identity_item(identity, account.user_id), _owned_by(account.user_id)
+        former = _identity_key(identity.provider, former_external_id)
+        writes = [
+            ("Put", self._table.creation(item, operation)),
+            ("Delete", self._table.deletion(former, **is_mine)),
+            ("Update", self._accounts.change(operation=operation, **_replacement(following))),
+        ]
+        try:
+            await transact(self._client, operation, writes)
+        except ConditionFailed as failed:
+            in_the_way = failed.item or {}
+            is_new = in_the_way.get("identity") == item["identity"]
+            if is_new and in_the_way["user_id"] != item["user_id"]:
+                raise errors.AlreadyLinked(owner=in_the_way["user_id"]["S"]) from None
             raise _changed() from None
         return following
 
@@ -451,6 +485,29 @@ class DynamoIdentityBanStore:
             await self._table.delete(item)
 
 
+class DynamoGrantStore:
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._table = Table(client, prefix, GRANTS)
+
+    async def find(self, provider: str, external_id: str) -> Grant | None:
+        item = await self._table.get(_identity_key(provider, external_id))
+        return Grant(provider, external_id, item["sealed"]["S"]) if item else None
+
+    async def put(self, grant: Grant) -> None:
+        await self._table.update(
+            _identity_key(grant.provider, grant.external_id),
+            assignments=["#sealed = :sealed"],
+            values={":sealed": string(grant.sealed)},
+        )
+
+    async def delete(self, grant: Grant) -> None:
+        await self._table.delete_where(
+            _identity_key(grant.provider, grant.external_id),
+            "#sealed = :sealed",
+            {":sealed": string(grant.sealed)},
+        )
+
+
 class DynamoIdempotencyStore:
     def __init__(self, client: Client, prefix: str) -> None:
         self._table = Table(client, prefix, IDEMPOTENCY)
@@ -486,6 +543,7 @@ _OPTIONAL = (
     "guest_secret_digest",
     "erasing_since",
     "tokens_expire_at",
+    "undo",
     "erased_at",
     "mark",
     "marked_at",
@@ -508,6 +566,8 @@ def _account_item(account: Account) -> Item:
     if account.erasure is not None:
         item["erasing_since"] = number(to_millis(account.erasure.requested_at))
         item["tokens_expire_at"] = number(to_millis(account.erasure.tokens_expire_at))
+    if account.undo is not None:
+        item["undo"] = string(undo.render(account.undo))
     if account.erased_at is not None:
         item["erased_at"] = number(to_millis(account.erased_at))
     if account.marked is not None:
@@ -571,7 +631,11 @@ def _account(item: Item) -> Account:
         ),
         bans=bans.read(item["bans"]["S"]) if "bans" in item else (),
         erasure=(
-            Erasure(_moment(item, "erasing_since"), _moment(item, "tokens_expire_at"))
+            Erasure(
+                _moment(item, "erasing_since"),
+                _moment(item, "tokens_expire_at"),
+                undo.read(item["undo"]["S"]) if "undo" in item else None,
+            )
             if erasing
             else None
         ),
@@ -582,6 +646,14 @@ def _account(item: Item) -> Account:
 
 def _identity_key(provider: str, external_id: str) -> dict[str, Any]:
     return {"identity": string(f"{provider}#{external_id}")}
+
+
+def _identity_item(identity: LinkedIdentity, user_id: str) -> dict[str, Any]:
+    return {
+        **_identity_key(*identity.key),
+        "user_id": string(user_id),
+        "linked_at": number(to_millis(identity.linked_at)),
+    }
 
 
 def _key(key: SessionKey) -> dict[str, Any]:

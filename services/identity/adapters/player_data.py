@@ -1,13 +1,16 @@
 """player_data over HTTP: what it holds of a player is erased or exported by its own routes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
 
 from services.identity.access_tokens import AccessTokens
+from services.identity.models import CollectionSummary
 from shared import errors
 from shared.auth.claims import service_audience
+from shared.clock import from_iso
 from shared.http.service_client import Reply, ServiceClient
+from shared.strict_json import JsonValue
 
 _DONE, _MORE, _FOUND = 204, 202, 200
 _WITHIN = 10.0
@@ -37,6 +40,7 @@ class HttpPlayerData:
 
         self._erasing = client("player_data:erase")
         self._exporting = client("player_data:export")
+        self._summing_up = client("player_data:summary")
 
     async def erase(self, user_id: str) -> None:
         for _ in range(_MOST_STEPS):
@@ -62,6 +66,16 @@ class HttpPlayerData:
             yield reply.body
             cursor = _cursor(reply)
 
+    async def summary(self, user_id: str) -> Sequence[CollectionSummary]:
+        reply = await self._summing_up.request("GET", f"/v1/players/{user_id}/summary")
+        if reply.status != _FOUND:
+            raise _unexpected(reply)
+        match reply.json():
+            case {"collections": [*collections]}:
+                return [_summary(one) for one in collections]
+            case _:
+                raise _no_summary()
+
 
 class _OwnTokens:
     """identity asks nobody for its tokens: it issues them."""
@@ -85,6 +99,25 @@ def _cursor(page: Reply) -> str | None:
             return None
         case _:
             raise errors.Unavailable("player_data answered no page of an export")
+
+
+def _summary(collection: JsonValue) -> CollectionSummary:
+    match collection:
+        case {
+            "name": str(name),
+            "records": int(records),
+            "bytes": int(size),
+            "updated_at": str(updated_at),
+        }:
+            try:
+                return CollectionSummary(name, records, size, from_iso(updated_at))
+            except ValueError:
+                pass
+    raise _no_summary()
+
+
+def _no_summary() -> errors.Unavailable:
+    return errors.Unavailable("player_data answered no summary")
 
 
 def _unexpected(reply: Reply) -> errors.Unavailable:

@@ -1,8 +1,11 @@
-"""What identity keeps in AWS Secrets Manager: the refresh key and the service clients."""
+"""What identity keeps in AWS Secrets Manager: the refresh key and the service clients.
+
+And what operators keep there: keys of platforms.
+"""
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from services.identity.adapters.client_document import find_client, find_service_account
 from services.identity.service_clients import ServiceClient
@@ -76,11 +79,22 @@ class SecretsManagerServiceClientStore:
             raise errors.Unavailable(str(error)) from None
 
 
-async def _ask(client: Client, secret_id: str) -> str:
+def platform_key(client: Client, secret_id: str) -> Callable[[], Awaitable[str]]:
+    """What a secret says now, by its name or ARN. Raises StartError and Unavailable."""
+
+    async def read() -> str:
+        missing = "whoever has the platform's key makes it, or AWS_REGION is the wrong one"
+        return await _ask(client, secret_id, missing=missing)
+
+    return read
+
+
+async def _ask(client: Client, secret_id: str, *, missing: str = "") -> str:
     secret = await ask(
         client,
         "get_secret_value",
         f"secret {secret_id}",
+        missing=missing,
         SecretId=secret_id,
         VersionStage=_CURRENT,
     )

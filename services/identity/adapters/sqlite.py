@@ -6,11 +6,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.identity.adapters import bans, identities
+from services.identity.adapters import bans, identities, undo
 from services.identity.models import (
     REFRESH_REUSED,
     Account,
     Erasure,
+    Grant,
     IdempotencyRecord,
     IdentityBan,
     LinkedIdentity,
@@ -102,13 +103,22 @@ MIGRATIONS = (
     WHERE user_id IN (SELECT user_id FROM identities)
     """,
     "ALTER TABLE sessions ADD COLUMN provider TEXT",
+    "ALTER TABLE accounts ADD COLUMN undo TEXT",
+    """
+    CREATE TABLE grants (
+        provider TEXT NOT NULL,
+        external_id TEXT NOT NULL,
+        sealed TEXT NOT NULL,
+        PRIMARY KEY (provider, external_id)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 
 _PAGE = 200
-_BEFORE_ALL = -(2**63)
+_BEFORE_ALL, _AFTER_ALL = -(2**63), 2**63 - 1
 
 _ACCOUNT = """user_id, created_at, guest_secret_digest, seen_at, bans, erasing_since,
-    tokens_expire_at, erased_at, revision, identities"""
+    tokens_expire_at, erased_at, revision, identities, undo"""
 
 _SESSION = """user_id, session_id, device, counter, created_at, refreshed_at,
     idle_expires_at, absolute_expires_at, replays, ended_at, ended_reason, provider"""
@@ -140,10 +150,13 @@ class SqliteAccountStore:
     async def replace(self, account: Account) -> Account:
         return await self._database.write(lambda connection: _replace_account(connection, account))
 
-    async def marked_since(self, mark: Mark, moment: datetime, *, limit: int) -> Sequence[Account]:
+    async def marked_since(
+        self, mark: Mark, moment: datetime, *, limit: int, until: datetime | None = None
+    ) -> Sequence[Account]:
+        latest = to_millis(until) if until else _AFTER_ALL
         return await self._accounts(
-            "WHERE mark = ? AND marked_at >= ? ORDER BY marked_at DESC LIMIT ?",
-            (mark.value, to_millis(moment), limit),
+            "WHERE mark = ? AND marked_at BETWEEN ? AND ? ORDER BY marked_at DESC LIMIT ?",
+            (mark.value, to_millis(moment), latest, limit),
         )
 
     async def inactive_guests(self, before: datetime) -> AsyncIterator[Account]:
@@ -240,6 +253,35 @@ class SqliteIdentityStore:
             return stored
 
         return await self._database.write(unlink)
+
+    async def rename(
+        self, account: Account, former_external_id: str, identity: LinkedIdentity
+    ) -> Account:
+        changed = account.renamed(former_external_id, identity)
+
+        def rename(connection: sqlite3.Connection) -> Account:
+            if changed == account:
+                return _unchanged(connection, account)
+            found = _find_identity(connection, *identity.key)
+            if found is not None and found.user_id != account.user_id:
+                raise errors.AlreadyLinked(owner=found.user_id)
+            stored = _replace_account(connection, changed)
+            renamed = connection.execute(
+                "UPDATE identities SET external_id = ?, linked_at = ?"
+                " WHERE provider = ? AND external_id = ? AND user_id = ?",
+                (
+                    identity.external_id,
+                    to_millis(identity.linked_at),
+                    identity.provider,
+                    former_external_id,
+                    account.user_id,
+                ),
+            ).rowcount
+            if not renamed:
+                raise errors.VersionConflict("the former identity is not the account's")
+            return stored
+
+        return await self._database.write(rename)
 
     async def move(
         self, identity: LinkedIdentity, source: Account, target: Account
@@ -411,6 +453,39 @@ class SqliteIdentityBanStore:
         await self._database.write(delete)
 
 
+class SqliteGrantStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, provider: str, external_id: str) -> Grant | None:
+        def select(connection: sqlite3.Connection) -> Grant | None:
+            row = connection.execute(
+                "SELECT sealed FROM grants WHERE provider = ? AND external_id = ?",
+                (provider, external_id),
+            ).fetchone()
+            return Grant(provider, external_id, row[0]) if row else None
+
+        return await self._database.read(select)
+
+    async def put(self, grant: Grant) -> None:
+        def put(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO grants (provider, external_id, sealed) VALUES (?, ?, ?)",
+                (grant.provider, grant.external_id, grant.sealed),
+            )
+
+        await self._database.write(put)
+
+    async def delete(self, grant: Grant) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM grants WHERE provider = ? AND external_id = ? AND sealed = ?",
+                (grant.provider, grant.external_id, grant.sealed),
+            )
+
+        await self._database.write(delete)
+
+
 class SqliteIdempotencyStore:
     """Every claim clears away a few records that have expired: more than it adds."""
 
@@ -473,7 +548,7 @@ def _replace_account(connection: sqlite3.Connection, account: Account) -> Accoun
         SET guest_secret_digest = :guest_secret_digest, seen_at = :seen_at, bans = :bans,
             identities = :identities, erasing_since = :erasing_since,
             tokens_expire_at = :tokens_expire_at, erased_at = :erased_at, revision = :revision,
-            mark = :mark, marked_at = :marked_at
+            mark = :mark, marked_at = :marked_at, undo = :undo
         WHERE user_id = :user_id AND revision = :revision - 1
         RETURNING created_at
         """,
@@ -510,11 +585,14 @@ def _account_columns(account: Account) -> dict[str, Any]:
         "identities": identities.render(account.identities),
         "mark": marked[0].value if marked else None,
         "marked_at": to_millis(marked[1]) if marked else None,
+        "undo": undo.render(account.undo) if account.undo else None,
     }
 
 
 def _account(
-    row: tuple[str, int, bytes | None, int, str, int | None, int | None, int | None, int, str],
+    row: tuple[
+        str, int, bytes | None, int, str, int | None, int | None, int | None, int, str, str | None
+    ],
 ) -> Account:
     return Account(
         user_id=row[0],
@@ -526,7 +604,11 @@ def _account(
         erasure=(
             None
             if row[5] is None or row[6] is None
-            else Erasure(requested_at=from_millis(row[5]), tokens_expire_at=from_millis(row[6]))
+            else Erasure(
+                requested_at=from_millis(row[5]),
+                tokens_expire_at=from_millis(row[6]),
+                undo=undo.read(row[10]) if row[10] else None,
+            )
         ),
         erased_at=None if row[7] is None else from_millis(row[7]),
         revision=row[8],

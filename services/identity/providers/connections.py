@@ -1,4 +1,6 @@
-"""What platforms are reached with: one HTTP session, a breaker each, and their keys kept fresh."""
+"""What platforms are reached with: one HTTP session, a breaker each, their keys kept fresh, and
+what all processes remember of their credentials.
+"""
 
 import asyncio
 import contextlib
@@ -7,8 +9,12 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
+from services.identity.idempotency import Idempotency
+from services.identity.nonces import Nonces
 from services.identity.providers.breaker import CircuitBreaker
 from services.identity.providers.http import CALLS, TIMEOUT, Pause, ProviderHttp
+from services.identity.providers.replays import Replays
+from services.identity.sealing import Seals
 from shared import errors
 from shared.auth.jwk_set import LARGEST_DOCUMENT, THEIRS
 from shared.auth.jwks_client import JwksClient
@@ -26,10 +32,20 @@ _LONGEST_DELAY = 60.0
 
 class Connections:
     def __init__(
-        self, session: aiohttp.ClientSession, clock: Clock, *, pause: Pause = asyncio.sleep
+        self,
+        session: aiohttp.ClientSession,
+        idempotency: Idempotency,
+        nonces: Nonces,
+        seals: Seals,
+        clock: Clock,
+        *,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self.clock = clock
+        self.nonces = nonces
+        self.seals = seals
         self._session = session
+        self._idempotency = idempotency
         self._pause = pause
         self._keys: list[JwksClient] = []
 
@@ -61,6 +77,9 @@ class Connections:
         self._keys.append(keys)
         return keys
 
+    def used(self, scope: str) -> Replays:
+        return Replays(self._idempotency, scope)
+
     async def tick(self) -> None:
         """Refresh the keys that are due."""
         await asyncio.gather(*(keys.tick() for keys in self._keys))
@@ -80,6 +99,8 @@ class Connections:
 
 
 @contextlib.asynccontextmanager
-async def open_connections(clock: Clock) -> AsyncIterator[Connections]:
+async def open_connections(
+    idempotency: Idempotency, nonces: Nonces, seals: Seals, clock: Clock
+) -> AsyncIterator[Connections]:
     async with new_session(TIMEOUT) as session:
-        yield Connections(session, clock)
+        yield Connections(session, idempotency, nonces, seals, clock)

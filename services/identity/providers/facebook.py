@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeGuard
 
-from services.identity.models import ExternalIdentity
+from services.identity.models import ExternalIdentity, Notice
 from services.identity.providers.connections import Connections
+from services.identity.providers.facebook_notices import read_signed_request
 from services.identity.providers.http import Answer, ProviderHttp
 from services.identity.providers.secret import Secret, read_secret
 from services.identity.providers.shape import Platform, Refused, part, unavailable
@@ -83,6 +84,13 @@ class FacebookPlatform:
         app_id = self._settings.app_id
         # In the space of Limited Login's ids: of one person in one application they are the same.
         return ExternalIdentity(self.name, f"{app_id}:{user_id}", {"user_id": user_id})
+
+    async def read_notice(self, sent: str) -> Notice:
+        """Of a signed request."""
+        secret = await self._settings.app_secret.read()
+        return read_signed_request(
+            sent, app_id=self._settings.app_id, app_secret=secret, clock=self._clock
+        )
 
     async def _debug(self, token: str) -> Mapping[str, JsonValue]:
         """What Facebook knows of a token."""

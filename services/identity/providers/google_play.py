@@ -81,11 +81,14 @@ class GooglePlayPlatform:
         player_id, original_id = _read_player(await self._ask(_PLAYER_PATH, headers))
         if self._settings.verifies_application:
             await self._verify_application(headers)
-        details = {"player_id": player_id}
+        details, former = {"player_id": player_id}, None
         if original_id not in ("", player_id):
             details["original_player_id"] = original_id
-        external_id = f"{self._settings.application_id}:{player_id}"
-        return ExternalIdentity(self.name, external_id, details)
+            former = self._external_id(original_id)
+        return ExternalIdentity(self.name, self._external_id(player_id), details, former=former)
+
+    def _external_id(self, player_id: str) -> str:
+        return f"{self._settings.application_id}:{player_id}"
 
     async def _exchange(self, code: str) -> str:
         """The access token."""

@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from services.identity.providers.breaker import CircuitBreaker
 from services.identity.providers.shape import Refused, unavailable
 from shared import errors, strict_json
+from shared.http.client import Document, max_age
 from shared.http.service_tokens import retry_after
 from shared.ids import jitter
 from shared.strict_json import JsonValue
@@ -33,10 +34,15 @@ Pause = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of a platform that has understood us: `json` is None where a refusal's body is none."""
+    """Of a platform that has understood us: `json` is None where a refusal's body is none.
+
+    `document` is the body as it is, where that was asked for.
+    """
 
     status: int
     json: JsonValue = field(repr=False)
+    document: Document | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 class _Transient(Refused):
@@ -60,6 +66,13 @@ class Unanswered(_Transient):
     def __init__(self, reason: str, *, asked_twice: bool = False) -> None:
         super().__init__(reason)
         self.asked_twice = asked_twice
+
+
+class _Empty(Refused):
+    """A good answer without a body."""
+
+    def __init__(self) -> None:
+        super().__init__(errors.ProviderUnavailable(), "no_json")
 
 
 class ProviderHttp:
@@ -88,12 +101,14 @@ class ProviderHttp:
         headers: Mapping[str, str],
         again: Callable[[Answer], bool] = lambda _answer: False,
         down: Callable[[Answer], bool] = lambda _answer: False,
+        document: int = 0,
     ) -> Answer:
         """What is read may be asked twice: once more where the first call came to nothing, or its
         answer is one that `again` says may be another a moment later.
 
         An answer that is `down` says that the platform takes nobody's calls, so it counts for the
-        breaker: no client may be able to cause one by what it sends.
+        breaker: no client may be able to cause one by what it sends. `document` asks for what is
+        no JSON, of so many bytes at most.
 
         Raises Refused, always as ProviderUnavailable: where there is no answer in time, for 3xx,
         429 and 5xx, where a good answer is no JSON, and for one that is `down`. Any other 4xx is
@@ -101,7 +116,9 @@ class ProviderHttp:
         """
 
         async def call() -> Answer:
-            return await self._call(hdrs.METH_GET, path, params=params, headers=headers, down=down)
+            return await self._call(
+                hdrs.METH_GET, path, params=params, headers=headers, down=down, document=document
+            )
 
         try:
             answer = await call()
@@ -115,17 +132,58 @@ class ProviderHttp:
         await self._pause(pause or _PAUSE * jitter(_JITTER))
         return await call()
 
-    async def post_form(self, path: str, form: Mapping[str, str]) -> Answer:
+    async def post_form(
+        self, path: str, form: Mapping[str, str], *, may_be_empty: bool = False
+    ) -> Answer:
         """What is good once, such as a code, arrives once at most: it is sent again only where no
         connection was made.
 
-        Raises Refused as `get` does, and of these Unanswered where it may be used up by now.
+        Raises Refused as `get` does, and of these Unanswered where it may be used up by now. A
+        good answer without a body is one where it `may_be_empty`.
         """
+
+        async def call() -> Answer:
+            return await self._call(hdrs.METH_POST, path, data=form, may_be_empty=may_be_empty)
+
         try:
-            return await self._call(hdrs.METH_POST, path, form=form)
+            return await call()
         except _Unsent:
             await self._pause(_PAUSE * jitter(_JITTER))
-        return await self._call(hdrs.METH_POST, path, form=form)
+        return await call()
+
+    async def post_json(
+        self,
+        path: str,
+        body: JsonValue,
+        *,
+        headers: Mapping[str, str],
+        again: Callable[[Answer], bool] = lambda _answer: False,
+        repeatable: bool = False,
+        patient: bool = False,
+    ) -> Answer:
+        """Sent again where no connection was made, and where an answer is one that `again` says may
+        be another a moment later; one that is `repeatable` also where no good answer has come.
+
+        Its media type is among `headers`. `patient` gives it twice the time. Raises as `post_form`.
+        """
+        sent = strict_json.dumps(body).encode()
+
+        async def call() -> Answer:
+            return await self._call(
+                hdrs.METH_POST, path, headers=headers, data=sent, patient=patient
+            )
+
+        pause = 0
+        try:
+            answer = await call()
+            if not again(answer):
+                return answer
+        except _Transient as trouble:
+            pause = trouble.wait
+            if pause > _LONGEST_PAUSE or not (repeatable or isinstance(trouble, _Unsent)):
+                raise
+        await self._pause(pause or _PAUSE * jitter(_JITTER))
+        return await call()
 
     async def _call(
         self,
@@ -134,11 +192,18 @@ class ProviderHttp:
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | bytes | None = None,
+        patient: bool = False,
         down: Callable[[Answer], bool] = lambda _answer: False,
+        may_be_empty: bool = False,
+        document: int = 0,
     ) -> Answer:
         async def call() -> Answer:
-            outcome = await self._exchange(method, path, params, headers, form)
+            outcome = await self._exchange(
+                method, path, params, headers, data, document, patient=patient
+            )
+            if may_be_empty and isinstance(outcome, _Empty):
+                outcome = Answer(HTTPStatus.OK, None)
             if isinstance(outcome, Answer) and down(outcome):
                 outcome = unavailable("down")
             label = "answered" if isinstance(outcome, Answer) else outcome.reason
@@ -155,28 +220,40 @@ class ProviderHttp:
         path: str,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
-        form: Mapping[str, str] | None,
+        data: Mapping[str, str] | bytes | None,
+        document: int,
+        *,
+        patient: bool,
     ) -> Answer | Refused:
         """Answers a refusal, since one that is raised here would have aiohttp's as its context."""
+        timeout = self._session.timeout
+        if patient and timeout.total is not None:
+            timeout = aiohttp.ClientTimeout(total=2 * timeout.total, connect=timeout.connect)
         try:
             async with self._session.request(
                 method,
                 self._base_url + path,
                 params=params,
                 headers=headers,
-                data=form,
+                data=data,
+                timeout=timeout,
                 allow_redirects=False,
             ) as response:
                 if trouble := _trouble(response):
                     return trouble
+                if document and response.status != HTTPStatus.OK:
+                    return Answer(response.status, None)  # whatever its page is like
                 body = bytearray()
                 async for chunk in response.content.iter_any():
                     body += chunk
-                    if len(body) > _LARGEST:
+                    if len(body) > (document or _LARGEST):
                         return unavailable("too_large")
+                kept = max_age(response.headers)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _lost(error)
-        return _parse(response.status, bytes(body))
+        if document:
+            return Answer(response.status, None, Document(bytes(body), kept))
+        return _parse(response, bytes(body))
 
 
 def _lost(error: Exception) -> _Transient:
@@ -194,12 +271,14 @@ def _lost(error: Exception) -> _Transient:
             return Unanswered("connection", asked_twice=True)
 
 
-def _parse(status: int, body: bytes) -> Answer | Refused:
+def _parse(response: aiohttp.ClientResponse, body: bytes) -> Answer | Refused:
     """Whatever its Content-Type says."""
     try:
-        return Answer(status, strict_json.loads(body))
+        return Answer(response.status, strict_json.loads(body), headers=response.headers)
     except ValueError:
-        return unavailable("no_json") if status == HTTPStatus.OK else Answer(status, None)
+        if response.status != HTTPStatus.OK:
+            return Answer(response.status, None, headers=response.headers)
+        return unavailable("no_json") if body else _Empty()
 
 
 def _trouble(response: aiohttp.ClientResponse) -> Refused | None:

@@ -13,13 +13,12 @@ from datetime import timedelta
 
 from services.identity.models import ExternalIdentity
 from services.identity.providers.connections import Connections
-from services.identity.providers.replays import Replays
 from services.identity.providers.shape import Platform, Refused, part
 from shared import errors, strict_json
 from shared.auth import jws
 from shared.auth.jwk_set import THEIRS
 from shared.auth.verifier import LEEWAY
-from shared.clock import Clock, to_millis
+from shared.clock import to_millis
 from shared.strict_json import JsonValue
 
 _TYPES = ("", "jwt")  # an access token or a logout token says that it is one
@@ -48,8 +47,11 @@ class OidcSettings:
     the space of ids and `scope` the part of it; with `scope_is_audience` that is whom the token is
     for. `authorized_parties` (`azp`) empty: it is looked at only where there are many audiences.
     `nonce_unless_unsupported`: a token without a nonce may say that its device has none.
-    `raw_nonce_audiences`: whose clients do not hash it, whatever `nonce` says. `needed_claims` must
-    be there, whatever they say.
+    `raw_nonce_audiences`: whose clients do not hash it, whatever `nonce` says. `nonce_issued`: it
+    must be one of ours, and is good once; also for a device that has none in its tokens.
+    `needed_claims` must be there, whatever they say. `token_part` is the part of the credential,
+    and `audience_claim` says whom the token is for: where it is another one than `aud`, that must
+    not be there.
     """
 
     name: str
@@ -61,6 +63,7 @@ class OidcSettings:
     scope_is_audience: bool = False
     algorithms: frozenset[str] = frozenset(("RS256",))
     nonce: Nonce = Nonce.OFF
+    nonce_issued: bool = False
     nonce_unless_unsupported: bool = False
     raw_nonce_audiences: frozenset[str] = frozenset()
     max_age: timedelta = timedelta(hours=1)
@@ -69,11 +72,13 @@ class OidcSettings:
     needed_claims: tuple[str, ...] = ()
     authorized_parties: frozenset[str] = frozenset()
     single_use: bool = True
+    token_part: str = "id_token"  # noqa: S105 - the part's name
+    audience_claim: str = "aud"
     details: tuple[str, ...] = ()
     """Claims that are handed on."""
 
     def open(self, connections: Connections) -> Platform:
-        return OidcPlatform(self, connections.keys(self.name, self.jwks_url), connections.clock)
+        return OidcPlatform(self, connections, connections.keys(self.name, self.jwks_url))
 
 
 Claims = Mapping[str, JsonValue]
@@ -82,27 +87,37 @@ Claims = Mapping[str, JsonValue]
 class OidcPlatform:
     """The credential has `id_token` and, where the settings ask for one, `nonce`."""
 
-    def __init__(self, settings: OidcSettings, keys: jws.KeySource, clock: Clock) -> None:
+    def __init__(
+        self, settings: OidcSettings, connections: Connections, keys: jws.KeySource
+    ) -> None:
         self._settings = settings
         self._keys = keys
-        self._clock = clock
-        self._used = Replays(clock)
+        self._clock = connections.clock
+        self._nonces = connections.nonces
+        # By the space of ids: two ways in may take the same token.
+        self._used = connections.used(settings.provider)
+        self._used_nonces = connections.used("nonce")
 
     @property
     def name(self) -> str:
         return self._settings.name
 
     async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
-        token = part(credential, "id_token")
+        token = part(credential, self._settings.token_part)
         claims = await self._claims(token)
         audience = self._audience(claims)
         self._check_required(claims)
-        good_until = self._check_time(claims)
-        self._check_nonce(claims, audience, credential.get("nonce", ""))
+        self._check_time(claims)
+        nonce = credential.get("nonce", "")
+        self._check_nonce(claims, audience, nonce)
+        if self._settings.nonce_issued:
+            self._check_issued(nonce)
         identity = self._identity(claims, audience)
         if self._settings.single_use:
             # Without its signature: of an ES256 one somebody else can make another that holds.
-            self._used.claim(token.rpartition(".")[0], until=good_until)
+            await self._used.claim(token.rpartition(".")[0])
+        if self._settings.nonce_issued:
+            await self._used_nonces.claim(nonce)
         return identity
 
     async def _claims(self, token: str) -> Claims:
@@ -122,7 +137,10 @@ class OidcPlatform:
         ours, parties = self._settings.audiences, self._settings.authorized_parties
         if claims.get("iss") not in self._settings.issuers:
             raise Refused(errors.WrongAudience(), "iss")
-        audiences = _audiences(claims)
+        claim = self._settings.audience_claim
+        audiences = _audiences(claims, claim)
+        if claim != "aud" and "aud" in claims:
+            raise Refused(errors.WrongAudience(), "aud")
         # One that somebody else may take as well could have come from there.
         if not audiences or not ours.issuperset(audiences):
             raise Refused(errors.WrongAudience(), "aud")
@@ -143,8 +161,7 @@ class OidcPlatform:
         if "events" in claims:
             raise _invalid("event")
 
-    def _check_time(self, claims: Claims) -> float:
-        """Until when the token holds; in seconds since the epoch."""
+    def _check_time(self, claims: Claims) -> None:
         now = to_millis(self._clock.now()) / 1000
         issued = _moment(claims, "iat")
         valid_from = _moment(claims, "nbf") if "nbf" in claims else issued
@@ -156,7 +173,6 @@ class OidcPlatform:
         oldest = issued + self._settings.max_age.total_seconds()
         if now >= oldest + _LEEWAY:
             raise Refused(errors.ExpiredCredential(), "too_old")
-        return min(expires, oldest) + _LEEWAY
 
     def _check_nonce(self, claims: Claims, audience: str, nonce: str) -> None:
         kind = self._settings.nonce
@@ -179,6 +195,13 @@ class OidcPlatform:
         claim = claims.get("nonce")
         if not isinstance(claim, str) or not hmac.compare_digest(claim.encode(), expected):
             raise _invalid("nonce")
+
+    def _check_issued(self, nonce: str) -> None:
+        expires_at = self._nonces.expires_at(nonce)
+        if expires_at is None:
+            raise _invalid("foreign_nonce")
+        if self._clock.now() >= expires_at:
+            raise Refused(errors.ExpiredCredential(), "nonce_expired")
 
     def _identity(self, claims: Claims, audience: str) -> ExternalIdentity:
         settings = self._settings
@@ -207,8 +230,8 @@ def _object(payload: bytes) -> Claims:
     return value
 
 
-def _audiences(claims: Claims) -> list[str]:
-    value = claims.get("aud")
+def _audiences(claims: Claims, name: str) -> list[str]:
+    value = claims.get(name)
     values = value if isinstance(value, list) else [value]
     texts = [one for one in values if isinstance(one, str)]
     return texts if len(texts) == len(values) else []

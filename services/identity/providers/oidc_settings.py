@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from services.identity.providers.apple import AppleSettings
+from services.identity.providers.apple_key import read_key
 from services.identity.providers.oidc import Nonce, OidcSettings
 from shared.env import Env
 from shared.http.client import is_tamper_proof
@@ -49,7 +51,23 @@ def read_facebook_limited(env: Env) -> OidcSettings:
     )
 
 
-def read_apple(env: Env) -> OidcSettings:
+def read_apple(env: Env) -> AppleSettings:
+    tokens = _read_apple_tokens(env)
+    url = env.url("APPLE_URL", "https://appleid.apple.com")
+    if not is_tamper_proof(url):
+        env.fault("APPLE_URL", "must be https, or http to this machine")
+    services_ids = frozenset(env.texts("APPLE_SERVICES_IDS"))
+    redirect_uri = env.url("APPLE_REDIRECT_URI", "") if env.text("APPLE_REDIRECT_URI", "") else ""
+    if bool(services_ids) != bool(redirect_uri):
+        env.fault(
+            "APPLE_REDIRECT_URI", f"belongs to {env.prefix}APPLE_SERVICES_IDS: both or neither"
+        )
+    if not services_ids <= tokens.audiences:
+        env.fault("APPLE_SERVICES_IDS", f"must be of {env.prefix}APPLE_AUDIENCES")
+    return AppleSettings(tokens, url, read_key(env, tokens.scope), services_ids, redirect_uri)
+
+
+def _read_apple_tokens(env: Env) -> OidcSettings:
     """Ids are of one developer team. Its tokens live for a day: they are taken for ten minutes."""
     return _read(
         env,
@@ -75,11 +93,12 @@ def read_apple_drop_in(env: Env) -> OidcSettings:
 
     A token that has a nonce is not taken, so whose clients make one lose nothing by it.
     """
-    apple = read_apple(env)
+    apple = _read_apple_tokens(env)
     return replace(
         apple,
         name="apple_drop_in",
         nonce=Nonce.ABSENT,
+        nonce_issued=False,
         raw_nonce_audiences=frozenset(),
         details=(*apple.details, "sub"),
     )
@@ -172,13 +191,18 @@ def is_issuer_name(name: str) -> bool:
 
 def _read(env: Env, prefix: str, known: OidcSettings) -> OidcSettings:
     nonces = tuple(kind.value for kind in Nonce)
+    nonce = Nonce(env.choice(f"{prefix}_NONCE", known.nonce.value, nonces))
+    nonce_issued = env.flag(f"{prefix}_NONCE_ISSUED", default=known.nonce_issued)
+    if nonce_issued and nonce not in (Nonce.RAW, Nonce.SHA256):
+        env.fault(f"{prefix}_NONCE_ISSUED", f"needs {env.prefix}{prefix}_NONCE=raw, or sha256")
     return replace(
         known,
         issuers=env.texts(f"{prefix}_ISSUERS") or known.issuers,
         jwks_url=_jwks_url(env, f"{prefix}_JWKS_URL", known.jwks_url),
         audiences=frozenset(_required(env, f"{prefix}_AUDIENCES")),
         algorithms=_algorithms(env, f"{prefix}_ALGORITHMS"),
-        nonce=Nonce(env.choice(f"{prefix}_NONCE", known.nonce.value, nonces)),
+        nonce=nonce,
+        nonce_issued=nonce_issued,
         max_age=env.duration(
             f"{prefix}_MAX_AGE", known.max_age, minimum=60 * _SECOND, maximum=24 * _HOUR
         ),

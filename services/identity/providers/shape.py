@@ -1,9 +1,9 @@
 """What a platform's file is made of, and the one way for it to refuse."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from services.identity.models import ExternalIdentity
+from services.identity.models import ExternalIdentity, Notice
 from shared import errors
 
 
@@ -27,6 +27,20 @@ class Platform(Protocol):
     def name(self) -> str: ...
 
     async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity: ...
+
+
+@runtime_checkable
+class TakesGrants(Protocol):
+    """A platform that wants something back; as GrantTaker, but it raises Refused."""
+
+    async def revoke(self, grant: str) -> None: ...
+
+
+@runtime_checkable
+class SendsNotices(Protocol):
+    """A platform that calls us; as NoticeReader, but it raises Refused."""
+
+    async def read_notice(self, sent: str) -> Notice: ...
 
 
 def part(credential: Mapping[str, str], name: str) -> str:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from http import HTTPStatus
 
 from services.identity.models import ExternalIdentity
@@ -13,7 +12,6 @@ from services.identity.providers.replays import Replays
 from services.identity.providers.secret import Secret, read_secret
 from services.identity.providers.shape import Platform, Refused, part, unavailable
 from shared import errors
-from shared.clock import Clock, to_seconds
 from shared.env import Env
 from shared.http.client import is_tamper_proof
 from shared.strict_json import JsonValue
@@ -25,7 +23,6 @@ _STEAM_ID = re.compile(r"[0-9]{17}")
 _FIRST_PLAYER = 76561197960265728
 """Of the public universe; 32 bits above it are the number of an account."""
 _MOST_APPS = 8  # each may cost a call
-_KEPT = timedelta(minutes=30).total_seconds()
 
 _INVALID, _OTHER_APP, _NOT_READY = (3, 100, 101), 102, 103
 
@@ -59,7 +56,7 @@ class SteamSettings:
         )
 
     def open(self, connections: Connections) -> Platform:
-        return SteamPlatform(self, connections.http("steam", self.url), connections.clock)
+        return SteamPlatform(self, connections.http("steam", self.url), connections.used("steam"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +75,17 @@ class SteamPlatform:
 
     name = "steam"
 
-    def __init__(self, settings: SteamSettings, http: ProviderHttp, clock: Clock) -> None:
+    def __init__(self, settings: SteamSettings, http: ProviderHttp, used: Replays) -> None:
         self._settings = settings
         self._http = http
-        self._clock = clock
-        self._used = Replays(clock)
+        self._used = used
 
     async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
         ticket = part(credential, "ticket").lower()  # the same one in both cases
         if not _TICKET.fullmatch(ticket):
             raise Refused(errors.InvalidCredential(), "no_hex")
-        self._used.check(ticket)
         app_id, player = await self._authenticate(ticket)
-        self._used.claim(ticket, until=to_seconds(self._clock.now()) + _KEPT)
+        await self._used.claim(ticket)
         self._check_policy(player)
         return ExternalIdentity(
             self.name,

@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 from services.player_data.adapters import receipts
 from services.player_data.models import (
     LARGEST_PAGE,
+    CollectionSummary,
     ExportPage,
     Held,
     Page,
@@ -48,6 +49,7 @@ from shared.dynamodb import (
     Table,
     TableDefinition,
     binary,
+    every,
     number,
     string,
     transact,
@@ -85,6 +87,7 @@ TABLES = (RECORDS, RECORD_VERSIONS, RECEIPTS)
 _HIGHEST = "\U0010ffff"
 _EXISTS = "attribute_exists(#value)"
 _ABSENT = "attribute_not_exists(#value)"
+_SUMMED_UP = ("value", "updated_at")
 _COUNT = [
     "#version = if_not_exists(#version, :zero) + :one",
     "#birth = if_not_exists(#birth, :birth)",
@@ -214,6 +217,26 @@ class DynamoRecordStore:
                     return ExportPage(held, Position(last.key, last.version))
                 held.append(Held(record, is_current=record == current))
         return ExportPage(held, Position(_record_key(start), 0) if start else None)
+
+    async def summary(self, player: str) -> Sequence[CollectionSummary]:
+        found: dict[str, CollectionSummary] = {}
+        values = {":player": string(player)}
+        async for item in every(
+            lambda start: self._table.query(
+                "#player = :player", values, where=_EXISTS, start=start, only=_SUMMED_UP
+            )
+        ):
+            # In the order of the sort key, so in that of the collections.
+            name = _record_key(item).collection
+            size, written = len(item["value"]["S"].encode()), _number(item, "updated_at")
+            before = found.get(name, CollectionSummary(name, 0, 0, from_millis(written)))
+            found[name] = CollectionSummary(
+                name,
+                before.records + 1,
+                before.bytes + size,
+                max(before.updated_at, from_millis(written)),
+            )
+        return list(found.values())
 
     async def erase(self, player: str, *, limit: int) -> bool:
         left = limit

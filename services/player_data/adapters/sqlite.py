@@ -13,6 +13,7 @@ from typing import Any
 from services.player_data.adapters import receipts
 from services.player_data.models import (
     LARGEST_PAGE,
+    CollectionSummary,
     ExportPage,
     Held,
     Page,
@@ -181,6 +182,21 @@ class SqliteRecordStore:
                     return ExportPage(held, Position(last.key, last.version))
                 held.append(Held(_record(player, row), is_current=bool(row[8])))
             return ExportPage(held, None)
+
+        return await self._database.read(select)
+
+    async def summary(self, player: str) -> Sequence[CollectionSummary]:
+        def select(connection: sqlite3.Connection) -> list[CollectionSummary]:
+            rows = connection.execute(
+                "SELECT collection, COUNT(*), SUM(LENGTH(CAST(value AS BLOB))), MAX(updated_at)"
+                " FROM records WHERE player = ? AND value IS NOT NULL"
+                " GROUP BY collection ORDER BY collection",
+                (player,),
+            )
+            return [
+                CollectionSummary(name, records, size, from_millis(written))
+                for name, records, size, written in rows
+            ]
 
         return await self._database.read(select)
 

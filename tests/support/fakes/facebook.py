@@ -1,11 +1,14 @@
 """Facebook's Graph API: the access token says what comes of it.
 
 `EAA;ok;user=10150000000000001;app=...;type=PAGE`, or in place of `ok` one of the scenarios below.
-A token that begins otherwise is one that Facebook cannot decrypt.
+A token that begins otherwise is one that Facebook cannot decrypt. Whatever it answers says that it
+is text/javascript.
 """
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,6 +17,7 @@ from aiohttp import web
 
 from shared.clock import Clock, to_seconds
 from tests.support.servers import serving
+from tests.support.tokens import encode
 
 PLAYER = "10150000000000001"
 FRIEND = "10150000000000002"
@@ -43,11 +47,14 @@ class FacebookFake:
     def requests(self) -> int:
         return len(self.paths)
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
-        async with serving(app) as url:
+        return app
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        async with serving(self.application()) as url:
             try:
                 yield url
             finally:
@@ -56,7 +63,7 @@ class FacebookFake:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path_qs)
         self.asked.append(dict(request.query))
-        if request.path != PATH:
+        if f"/{request.match_info['path']}" != PATH:
             return _error(2500, "Unknown path components")
         if request.query.get("access_token") != f"{APP_ID}|{self.app_secret}":
             return _error(190, "Invalid OAuth access token signature.")
@@ -161,3 +168,29 @@ _SCENARIOS: dict[str, _Scenario] = {
     "invalid": _always('{"data": {"is_valid": false, "scopes": []}}'),
     "invalidtext": _always('{"data": {"is_valid": "false", "scopes": []}}'),
 }
+
+
+def signed_request(
+    secret: str,
+    moment: int,
+    *,
+    user: str = PLAYER,
+    signature: str | None = None,
+    **changes: Any,  # noqa: ANN401 - also wrong types
+) -> str:
+    """What Facebook posts to the callbacks; a change to None leaves a member out."""
+    members = {
+        "algorithm": "HMAC-SHA256",
+        "expires": moment + 3600,
+        "issued_at": moment,
+        "user_id": user,
+        **changes,
+    }
+    kept = {name: value for name, value in members.items() if value is not None}
+    return sign_request(secret, json.dumps(kept, separators=(",", ":")), signature)
+
+
+def sign_request(secret: str, payload: str, signature: str | None = None) -> str:
+    encoded = encode(payload.encode())
+    tag = hmac.digest(secret.encode(), encoded.encode(), hashlib.sha256)
+    return f"{signature or encode(tag)}.{encoded}"

@@ -46,13 +46,16 @@ class GooglePlayFake:
     def exchanges(self) -> int:
         return len(self.bodies)
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    def application(self) -> web.Application:
         app = web.Application()
         app.router.add_post(TOKEN_PATH, self._token)
         app.router.add_get(PLAYER_PATH, self._player)
         app.router.add_get(VERIFY_PATH, self._verify)
-        async with serving(app) as url:
+        return app
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        async with serving(self.application()) as url:
             try:
                 yield url
             finally:

@@ -11,6 +11,7 @@ from aiohttp import web
 from joserfc.jwk import RSAKey
 
 from shared.clock import Clock, to_seconds
+from shared.ids import new_id
 from tests.support.issuer import Issuer, Key, ec_key
 from tests.support.servers import serving
 from tests.support.tokens import encode, seal, seal_text
@@ -54,11 +55,15 @@ class OidcFake(Issuer):
         self.key = ec_key("rotated") if self.key["kid"] != "rotated" else ec_key("rotated-again")
         self.published.append(self.key)
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/keys", self._keys)
-        async with serving(app) as url:
+        app.router.add_post("/tokens", self._mint)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        async with serving(self.application()) as url:
             try:
                 yield f"{url}/keys"
             finally:
@@ -69,6 +74,18 @@ class OidcFake(Issuer):
         response = await self._serve(request)
         response.headers.update(self.headers)
         return response
+
+    async def _mint(self, request: web.Request) -> web.Response:
+        """A token of whoever it is asked for: `{"sub": "robin"}`, with any other claims."""
+        try:
+            asked = json.loads(await request.text())
+        except ValueError:
+            asked = None
+        if not isinstance(asked, dict):
+            raise web.HTTPBadRequest(text='Which claims? {"sub": "robin", "nonce": "..."}\n')
+        # A nonce only where it is asked for, and of its own each: it is good once.
+        changes: dict[str, Any] = {"nonce": None, "jti": new_id(), **asked}
+        return web.json_response({"id_token": self.id_token(**changes)})
 
 
 Forge = Callable[[OidcFake], str]

@@ -47,11 +47,14 @@ class SteamFake:
     def requests(self) -> int:
         return len(self.paths)
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get(PATH, self._answer)
-        async with serving(app) as url:
+        return app
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        async with serving(self.application()) as url:
             try:
                 yield url
             finally:
@@ -163,6 +166,7 @@ _SCENARIOS: dict[str, _Scenario] = {
     "slow": SteamFake.slow,
     "reset": SteamFake.reset,
     "brokenoff": SteamFake.broken_off,
+    "http400": _always("Required parameter missing", "text/plain", status=400),
     "http401": _status(401),
     "http403": _status(403),
     "http404": _status(404),
