@@ -8,10 +8,11 @@ from aiohttp import web
 
 from services.player_data import batch_wire, wire
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
-from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS, SUMMARIES
+from services.player_data.appkeys import ERASURE, EXPORT, MERGING, PROFILES, RECORDS, SUMMARIES
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
 from services.player_data.handlers import routes
+from services.player_data.merging import Merging
 from services.player_data.ports import RecordStore
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
@@ -65,6 +66,7 @@ def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Appl
     app[PROFILES] = Profiles(records)
     app[ERASURE] = Erasure(store)
     app[EXPORT] = Export(store)
+    app[MERGING] = Merging(store, settings.collections, clock)
     app[SUMMARIES] = Summaries(store)
     app.add_routes(routes)
     trust(app, service="player_data", clock=clock, **asdict(settings.trust))
