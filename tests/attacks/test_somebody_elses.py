@@ -35,6 +35,12 @@ IDENTITY = [
     *cognito_handlers.routes,
 ]
 BODY = {"reason": "envy", "value": 1}
+BODIES = {
+    "PATCH": {"data": b"{}"},
+    "increment": {"json": {"by": 1}},
+    "max": {"json": {"value": 1}},
+}
+"""Of what takes no other, by method or by the end of the path."""
 
 
 OF_MINE = {"/v1/account/identities/{provider}"}
@@ -57,6 +63,7 @@ async def let_in(
     found = []
     for method, path in named(routes):
         body = {} if method in ("GET", "HEAD") else {"json": BODY}
+        body = dict(BODIES.get(method) or BODIES.get(path.rpartition("/")[2]) or body)
         url = running.url + path.format_map(of)
         answer = await call(running.http, method, url, headers=bearer(token), **body)
         if answer.status not in (403, 404):

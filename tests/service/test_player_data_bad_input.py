@@ -25,14 +25,22 @@ RECORD_PATTERN = "/v1/players/{player}/records/{collection}/{key}"
 VERSIONS_PATTERN = "/v1/players/{player}/records/{collection}/{key}/versions"
 PLAYER_PATTERN = "/v1/players/{player}"
 EXPORT_PATTERN = "/v1/players/{player}/export"
+SUMMARY_PATTERN = "/v1/players/{player}/summary"
 SET = ["/set-player-data", "//set-player-data"]
 GET = ["/get-player-data", "//get-player-data"]
 ROUTES = {
     ("DELETE", PLAYER_PATTERN),
     *((method, EXPORT_PATTERN) for method in ("GET", "HEAD")),
+    *((method, SUMMARY_PATTERN) for method in ("GET", "HEAD")),
+    ("POST", "/v1/players/{player}/merge"),
+    ("POST", "/v1/records/batch"),
+    ("POST", RECORD_PATTERN + "/increment"),
+    ("POST", RECORD_PATTERN + "/max"),
+    *((method, VERSIONS_PATTERN + "/{version}") for method in ("GET", "HEAD")),
+    ("POST", VERSIONS_PATTERN + "/{version}/restore"),
     *((method, LIST_PATTERN) for method in ("GET", "HEAD")),
     *((method, VERSIONS_PATTERN) for method in ("GET", "HEAD")),
-    *((method, RECORD_PATTERN) for method in ("GET", "HEAD", "PUT", "DELETE")),
+    *((method, RECORD_PATTERN) for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE")),
     *((method, path) for method in ("GET", "POST") for path in (*SET, *GET)),
 }
 
@@ -212,7 +220,7 @@ def is_bad(answer: Answer) -> bool:
 
 def wrong_methods() -> Iterator[Any]:
     for pattern in sorted({path for _, path in ROUTES}):
-        path = pattern.format(player="me", collection="saves", key="slot1")
+        path = pattern.format(player="me", collection="saves", key="slot1", version="1")
         allowed = sorted(method for method, known in ROUTES if known == pattern)
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
             if method not in allowed:
