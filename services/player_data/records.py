@@ -166,11 +166,19 @@ class Records:
         precondition: Precondition,
         request: KeyedRequest | None = None,
     ) -> Written:
-        """Put again what a version held, as a new version. Raises as `version` and `write` do."""
+        """Put again what a version held, as a new version unless it is there already.
+
+        Raises as `version` and `write` do.
+        """
         self._check_history(caller, key)
         record = await self._kept(key, version)
-        # Not refused here: a repetition is answered also where the version was pushed out since.
-        change = record.value if record else _no_version
+
+        def change(_: Record | None) -> str:
+            # Not refused before: a repetition is answered though the version was pushed out since.
+            if record is None:
+                raise errors.NotFound(_NO_VERSION)
+            return record.value
+
         return await self.write(caller, Asked(key, change, precondition), request)
 
     async def _kept(self, key: RecordKey, version: int) -> Record | None:
@@ -217,10 +225,6 @@ def resolve_player(asked: str, caller: Caller) -> str:
     if not is_id(asked):
         raise errors.NotFound("there is no such player")
     return asked
-
-
-def _no_version(_: Record | None) -> str:
-    raise errors.NotFound(_NO_VERSION)
 
 
 def _checked(change: str | Change, check: Check | None) -> str | Change:
