@@ -7,6 +7,7 @@ from typing import Any
 from services.player_data import changes
 from services.player_data.changes import LARGEST_NUMBER
 from services.player_data.models import (
+    LARGEST_PAGE,
     MOST_WRITES,
     Change,
     Precondition,
@@ -94,24 +95,26 @@ def render_written(written: Iterable[Written]) -> str:
 
 
 def describe_failures(error: errors.BatchFailed) -> Mapping[str, object]:
-    return {
-        "failures": [
-            {
-                "index": place,
-                "code": failure.code,
-                "status": STATUS[type(failure)],
-                "detail": failure.detail or failure.title,
-                **_more(failure),
-            }
-            for place, failure in sorted(error.failures.items())
-        ]
-    }
+    """Current records with their values as long as these have LARGEST_PAGE characters together."""
+    failures: list[Mapping[str, object]] = []
+    left = LARGEST_PAGE
+    for place, failure in sorted(error.failures.items()):
+        about = {
+            "index": place,
+            "code": failure.code,
+            "status": STATUS[type(failure)],
+            "detail": failure.detail or failure.title,
+        }
+        failures.append({**about, **_more(failure, left)})
+        if isinstance(failure, errors.VersionConflict) and isinstance(failure.current, Record):
+            left -= len(failure.current.value)
+    return {"failures": failures}
 
 
-def _more(failure: errors.PlaymeshError) -> Mapping[str, object]:
+def _more(failure: errors.PlaymeshError, largest: int) -> Mapping[str, object]:
     match failure:
         case errors.VersionConflict():
-            return describe_conflict(failure)
+            return describe_conflict(failure, largest=largest)
         case errors.InvalidValue():
             return describe_violations(failure)
         case _:

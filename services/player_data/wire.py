@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 from services.player_data.models import (
+    LARGEST_PAGE,
     CollectionSummary,
     ExportPage,
     Page,
@@ -177,11 +178,18 @@ def render_summary(collections: Sequence[CollectionSummary]) -> dict[str, object
     }
 
 
-def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:
-    """The current record, so that a client can merge without another round trip."""
+def describe_conflict(
+    error: errors.VersionConflict, *, largest: int = LARGEST_PAGE
+) -> Mapping[str, object]:
+    """The current record, so that a client can merge without another round trip.
+
+    Without its value where that has more than `largest` characters.
+    """
     current = error.current
     if not isinstance(current, Record):
         return {"current": None}
+    if len(current.value) > largest:
+        return {"current": _names(current)}
     # Not the rendered record parsed again: that is one level deeper than a value may be.
     value = strict_json.loads(current.value.encode())
     return {"current": {**_names(current), "value": value}}

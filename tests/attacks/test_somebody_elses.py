@@ -5,6 +5,7 @@ The requests are made from the routing tables, so a route that is added is asked
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -35,7 +36,7 @@ IDENTITY = [
     *cognito_handlers.routes,
 ]
 BODY = {"reason": "envy", "value": 1}
-BODIES = {
+BODIES: Mapping[str, Mapping[str, Any]] = {
     "PATCH": {"data": b"{}"},
     "increment": {"json": {"by": 1}},
     "max": {"json": {"value": 1}},
@@ -62,8 +63,8 @@ async def let_in(
     """The routes that took `token` for the resources `of` somebody else."""
     found = []
     for method, path in named(routes):
-        body = {} if method in ("GET", "HEAD") else {"json": BODY}
-        body = dict(BODIES.get(method) or BODIES.get(path.rpartition("/")[2]) or body)
+        default = {} if method in ("GET", "HEAD") else {"json": BODY}
+        body = BODIES.get(method) or BODIES.get(path.rpartition("/")[2], default)
         url = running.url + path.format_map(of)
         answer = await call(running.http, method, url, headers=bearer(token), **body)
         if answer.status not in (403, 404):

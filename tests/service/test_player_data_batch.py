@@ -166,6 +166,24 @@ class TestWrites:
             (1, 413, "too_large")
         ]
 
+    async def test_of_many_large_conflicts_the_first_are_told_with_their_values(
+        self, player: Player
+    ) -> None:
+        for number in range(6):
+            await player.put("x" * 300_000, f"{RECORDS}/saves/k{number}")
+        answer = await write(player, *(entry(f"k{one}", value=1, if_match=7) for one in range(6)))
+        told = [one["current"] for one in answer.json()["failures"]]
+        assert ["value" in one for one in told] == [True] * 3 + [False] * 3
+        assert [one["version"] for one in told] == [1] * 6
+
+    async def test_values_that_are_too_large_together_are_refused(self, player: Player) -> None:
+        for number in range(12):
+            await player.put({"text": "x" * 300_000}, f"{RECORDS}/saves/k{number:02}")
+        patches = (entry(f"k{one:02}", op="merge", value={"gold": 1}) for one in range(12))
+        answer = await write(player, *patches)
+        failed = [(one["index"], one["status"]) for one in answer.json()["failures"]]
+        assert (answer.status, failed) == (409, [(10, 413), (11, 413)])
+
     async def test_a_value_that_is_too_large_alone_is_too_large(self, player: Player) -> None:
         answer = await write(player, entry(value="x" * 360_000))
         assert (answer.status, answer.code) == (413, "too_large")
@@ -199,7 +217,7 @@ class TestBadInput:
             {"reads": [entry(value=1)]},
             {"reads": [entry("..")]},
             {"reads": [entry("a/b")]},
-            {"reads": [entry(1)]},
+            {"reads": [{"collection": "saves", "key": 1}]},
             {"reads": [entry("a" * 129)]},
             {"reads": [entry("é")]},
             {"reads": [entry()], "player": 1},

@@ -195,7 +195,7 @@ async def test_a_list_leaves_internal_records_out_and_does_not_say_where_they_ar
         for key in ("k", "l"):
             await both.put(1, f"/v1/players/{ALICE}/records/{name}/{key}")
     seen: list[str] = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = (await owner.get(f"/v1/players/me/records?limit={limit}{cursor}")).json()
         found = [f"{one['collection']}/{one['key']}" for one in page["records"]]

@@ -1,6 +1,7 @@
 """One player's records taken over into another's: on every store, and interrupted anywhere."""
 
 import contextlib
+import functools
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -374,8 +375,7 @@ async def calls(pair: Pair, stored: Stored) -> int:
     return counting.calls
 
 
-def lost() -> Exception:
-    return ReadTimeoutError(endpoint_url="http://dynamodb")
+lost = functools.partial(ReadTimeoutError, endpoint_url="http://dynamodb")
 
 
 @pytest.mark.parametrize("when", When, ids=lambda when: when.value)
