@@ -26,6 +26,7 @@ ME = "me"
 LARGEST_READS = 4 * 1024 * 1024
 """Characters of all values that are read together."""
 _AT_ONCE = 20
+_MOST_LISTED = 100
 _REMEMBERED = timedelta(hours=24)
 _NO_VERSION = "there is no such version"
 
@@ -131,16 +132,20 @@ class Records:
             self._check_read(caller, RecordKey(player, collection, ""))
         elif not caller.is_service and caller.subject != player:
             raise errors.NotFound("there is no such record")
+        most = limit
         while True:
             page = await self._store.list(
-                player, collection=collection, prefix=prefix, after=after, limit=limit
+                player, collection=collection, prefix=prefix, after=after, limit=most
             )
             readable = [one for one in page.records if self._may_read(caller, one.key)]
+            if len(readable) > limit:
+                return Page(readable[:limit], readable[limit - 1].key)
             if page.next_after is None:
                 return Page(readable, None)
             if readable:
                 return Page(readable, readable[-1].key)
-            after = page.next_after
+            # So that a desert of internal records is crossed in few steps.
+            after, most = page.next_after, _MOST_LISTED
 
     async def versions(self, caller: Caller, key: RecordKey) -> Sequence[Record]:
         """What the key held before, newest first, whether or not it holds something now.

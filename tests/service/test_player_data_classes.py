@@ -209,6 +209,24 @@ async def test_a_list_leaves_internal_records_out_and_does_not_say_where_they_ar
     assert seen == [f"{name}/{key}" for name in sorted(CLASSES[:3]) for key in ("k", "l")]
 
 
+async def test_a_list_of_one_goes_on_behind_many_internal_records(
+    callers: Mapping[str, Player],
+) -> None:
+    both, owner = callers["both"], callers["owner"]
+    keys = [f"k{number:03}" for number in range(130)]
+    for start in range(0, len(keys), 25):
+        writes = [
+            {"collection": "internal", "key": key, "value": 1} for key in keys[start : start + 25]
+        ]
+        assert (await both.post(BATCH, {"player": ALICE, "writes": writes})).status == 200
+    for key in ("k", "l"):
+        await both.put(1, f"/v1/players/{ALICE}/records/private/{key}")
+    first = (await owner.get("/v1/players/me/records?limit=1")).json()
+    assert [one["key"] for one in first["records"]] == ["k"]
+    second = (await owner.get(f"/v1/players/me/records?limit=1&cursor={first['cursor']}")).json()
+    assert [one["key"] for one in second["records"]] == ["l"]
+
+
 async def test_a_service_lists_them_all(callers: Mapping[str, Player]) -> None:
     for name in CLASSES:
         await prepare(callers, name)
