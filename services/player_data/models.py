@@ -94,11 +94,6 @@ class Precondition:
     def at(cls, *versions: int) -> "Precondition":
         return cls(frozenset(versions), may_be_absent=False)
 
-    @property
-    def may_overwrite(self) -> bool:
-        """Whether there is any record that it admits."""
-        return self.versions is None or bool(self.versions)
-
     def admits(self, current: Record | None) -> bool:
         if current is None:
             return self.may_be_absent
