@@ -271,7 +271,7 @@ class RecordTransactions(OnDynamo):
     async def test_what_the_largest_request_made_fits_into_its_receipt(
         self, store: DynamoRecordStore
     ) -> None:
-        """As long as a receipt takes them, and of characters that have four bytes."""
+        """All that may be written together, of characters that have four bytes."""
         keys = in_saves(*(f"slot{number:02}" for number in range(MOST_WRITES)))
         value = '"' + "\N{GAME DIE}" * (MOST_REMEMBERED - 2) + '"'
         writes = [to(key, lambda _: value) for key in keys]
