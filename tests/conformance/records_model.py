@@ -158,7 +158,7 @@ class RecordStoreMachine(RuleBasedStateMachine):
 
     def __init__(self, open_store: OpenStore) -> None:
         super().__init__()
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.now = datetime(2037, 1, 1, tzinfo=UTC)  # later than this is run, as T0
         self.model = Model(KEEP)
         self.sent: list[Request] = []
         """Those that had a receipt."""
