@@ -148,8 +148,13 @@ class Records:
         request: KeyedRequest | None = None,
     ) -> Written:
         """Put again what a version held, as a new version. Raises as `version` and `write` do."""
-        record = await self.version(caller, key, version)
-        return await self.write(caller, Asked(key, record.value, precondition), request)
+        self._check_history(caller, key)
+        try:
+            change: str | Change = (await self.version(caller, key, version)).value
+        except errors.NotFound as missing:
+            # A repetition is answered though its version, the oldest, was pushed out by the first.
+            change = _refusal(missing)
+        return await self.write(caller, Asked(key, change, precondition), request)
 
     def _admitted(self, caller: Caller, asked: Iterable[Asked]) -> Sequence[Write]:
         writes: list[Write] = []
@@ -186,6 +191,13 @@ def resolve_player(asked: str, caller: Caller) -> str:
     if not is_id(asked):
         raise errors.NotFound("there is no such player")
     return asked
+
+
+def _refusal(error: errors.PlaymeshError) -> Change:
+    def refuse(_: Record | None) -> str | None:
+        raise error
+
+    return refuse
 
 
 def _checked(change: str | Change, check: Check | None) -> str | Change:

@@ -69,19 +69,33 @@ class Client:
 
     async def send(self, key: str, ask: Ask, *, idempotency_key: str | None) -> Reply | None:
         """None where there was no answer that says what has become of it."""
-        headers = {**bearer(self.token), **_condition(ask)}
+        path = f"{RECORDS}/shared/{key}{_PATHS.get(ask.kind, '')}"
+        kind = "application/merge-patch+json" if ask.kind == "merge" else "application/json"
+        return await self.request(
+            _METHODS.get(ask.kind, "POST"),
+            path,
+            _body(ask),
+            headers={**_condition(ask), "Content-Type": kind},
+            idempotency_key=idempotency_key,
+        )
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: str | None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None,
+    ) -> Reply | None:
+        """As `send`, anything."""
+        everything = {"Content-Type": "application/json", **(headers or {}), **bearer(self.token)}
         if idempotency_key:
-            headers["Idempotency-Key"] = idempotency_key
-        body = _body(ask)
-        if body is not None:
-            headers["Content-Type"] = (
-                "application/merge-patch+json" if ask.kind == "merge" else "application/json"
-            )
-        path = f"{self.url}{RECORDS}/shared/{key}{_PATHS.get(ask.kind, '')}"
+            everything["Idempotency-Key"] = idempotency_key
         for _ in range(_ATTEMPTS if idempotency_key else 1):
             with contextlib.suppress(aiohttp.ClientError, ConnectionError):
                 reply = await call(
-                    self.http, _METHODS.get(ask.kind, "POST"), path, headers=headers, data=body
+                    self.http, method, self.url + path, headers=everything, data=body
                 )
                 self.statuses[reply.status] += 1
                 if reply.status != 503:
