@@ -42,8 +42,15 @@ from services.player_data.adapters import dynamodb as player_data
 from services.player_data.collections import Caller, Collections
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
-from services.player_data.models import HISTORY, Position, Precondition, RecordKey
+from services.player_data.models import (
+    HISTORY,
+    MOST_WRITES,
+    Position,
+    Precondition,
+    RecordKey,
+)
 from services.player_data.records import Asked, Records
+from services.player_data.records import KeyedRequest as KeyedWrite
 from shared import errors
 from shared.clock import Clock, SystemClock
 from shared.ids import new_id, new_key
@@ -165,7 +172,35 @@ async def measure(endpoint: str) -> None:
         overwrite = put(records, often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
         await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
         await show(f"read its {HISTORY} versions", records.versions(BY, often))
+        await measure_changes(records, guest.account.user_id, show)
         await measure_farewell(client, prefix, clock, show)
+
+
+async def measure_changes(records: Records, player: str, show: Show) -> None:
+    """Of values of 0.2 KB, and a number."""
+    score, slot = RecordKey(player, "scores", "best"), RecordKey(player, "keyed", "slot1")
+    value = "x" * (KILOBYTE // 5)
+    add, highest = changes.add(5), changes.raise_to(3)
+    await show("increment what is not there yet", records.write(BY, Asked(score, add)))
+    await show("increment", records.write(BY, Asked(score, add)))
+    await show("raise to what is lower", records.write(BY, Asked(score, highest)))
+    keyed = KeyedWrite(new_id(), "{}")
+    asked = Asked(slot, changes.put(value), Precondition.ABSENT)
+    await show("create with Idempotency-Key", records.write(BY, asked, keyed))
+    await show("the same again", records.write(BY, asked, keyed))
+    again = Asked(slot, changes.put(value))
+    overwritten = records.write(BY, again, KeyedWrite(new_id(), "{}"))
+    await show("overwrite with Idempotency-Key", overwritten)
+    increment = records.write(BY, Asked(score, add), KeyedWrite(new_id(), "{}"))
+    await show("increment with Idempotency-Key", increment)
+    await show("restore a version", records.restore(BY, slot, 1, Precondition.ALWAYS))
+    keys = [RecordKey(player, "batch", f"slot{number:02}") for number in range(MOST_WRITES)]
+    batch = [Asked(key, changes.put(value)) for key in keys]
+    await show(f"create {MOST_WRITES} in a batch", records.write_all(BY, batch))
+    await show(f"overwrite {MOST_WRITES} in a batch", records.write_all(BY, batch))
+    together = records.write_all(BY, batch, KeyedWrite(new_id(), "{}"))
+    await show("the same with Idempotency-Key", together)
+    await show(f"read {MOST_WRITES} in a batch", records.read_all(BY, keys))
 
 
 async def measure_ends(sessions: identity.DynamoSessionStore, session: Session, show: Show) -> None:

@@ -219,6 +219,18 @@ class Table:
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
+    def check(self, key: Item, condition: str, values: Item) -> Mapping[str, Any]:
+        """The parameters of a ConditionCheck, which changes nothing."""
+        used = {name: value for name, value in values.items() if name in condition}
+        return {
+            "TableName": self.name,
+            "Key": key,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+            **({"ExpressionAttributeValues": used} if used else {}),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
     def deletion(self, key: Item, condition: str, values: Item) -> Mapping[str, Any]:
         """The parameters of a Delete. Nothing stays that would say that it was done."""
         return {
@@ -374,8 +386,8 @@ async def transact(
     """Do several writes of several items, all of them or nothing.
 
     A write is its kind, as TransactWriteItems has it, with the parameters that a table makes for
-    it; one of them at least must carry `operation`. Raises ConditionFailed with the item of the
-    first write whose condition fails, and Unavailable.
+    it; one at least of those that change something must carry `operation`. Raises ConditionFailed
+    with the item of the first write whose condition fails, and Unavailable.
     """
     items = [{kind: parameters} for kind, parameters in writes]
 
@@ -413,7 +425,7 @@ def probes(client: Client, prefix: str, *definitions: TableDefinition) -> list[P
                 client,
                 operation,
                 f"table {name}",
-                passes=["ConditionalCheckFailedException"],
+                passes=["ConditionalCheckFailedException", "TransactionCanceledException"],
                 **_in_vain(operation, name, definition),
             )
             for operation in definition.operations
@@ -500,6 +512,14 @@ def _in_vain(operation: str, table: str, definition: TableDefinition) -> Mapping
     if operation == "get_item":
         return {"TableName": table, "Key": key}
     condition = f"attribute_exists(#{next(iter(key))})"
+    if operation == "transact_write_items":  # whose writes need the actions of their own
+        check = {
+            "TableName": table,
+            "Key": key,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+        }
+        return {"TransactItems": [{"ConditionCheck": check}]}
     return {
         "TableName": table,
         "Item" if operation == "put_item" else "Key": key,

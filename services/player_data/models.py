@@ -19,7 +19,7 @@ LARGEST_WRITES = 3 * 1024 * 1024
 """Bytes of all values that are written together; a transaction of DynamoDB holds 4 MB."""
 _TOO_MUCH = f"all values together have more than {LARGEST_WRITES} bytes"
 MOST_REMEMBERED = 4096
-"""Characters of a value that a receipt has itself; a longer one it finds among the versions."""
+"""Bytes of a value that a receipt has itself; a longer one it finds among the versions."""
 HISTORY = 10
 """Earlier versions of a key that are kept. With another number, those of before may get lost."""
 

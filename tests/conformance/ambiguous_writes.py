@@ -43,7 +43,7 @@ from shared import errors
 from shared.aws import Client
 from shared.ids import new_id
 from tests.conformance.accounts import BANNED, account
-from tests.conformance.dynamodb import FEW, DynamoIdentityStoreTests, OnDynamo
+from tests.conformance.dynamodb import DynamoIdentityStoreTests, OnDynamo
 from tests.conformance.grants import GRANT
 from tests.conformance.grants import LATER as LATER_GRANT
 from tests.conformance.grants import find as find_grant
@@ -62,7 +62,7 @@ from tests.conformance.identity_bans import BAN as IDENTITY_BAN
 from tests.conformance.identity_bans import FOR_A_WEEK
 from tests.conformance.identity_bans import find as find_ban
 from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, numbers, put, write
-from tests.conformance.records_model import RecordStoreMachine
+from tests.conformance.records_model import FEW, RecordStoreMachine
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, MILLISECOND, SESSION, redeem, start
 from tests.support.aws import client, new_tables
 from tests.support.interruptions import Crash, Interruption, When

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
@@ -36,12 +35,10 @@ from tests.conformance.idempotency import FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.identity_bans import BAN, FOR_A_WEEK, UNTIL, IdentityBanStoreContract
 from tests.conformance.records import RecordStoreContract
-from tests.conformance.records_model import RecordStoreMachine
+from tests.conformance.records_model import FEW, RecordStoreMachine
 from tests.conformance.records_together import WritesContract
 from tests.conformance.sessions import ALICE, SESSION, SessionStoreContract, redeem, start
 from tests.support.aws import EventuallyConsistent, client, new_tables
-
-FEW = settings(max_examples=8, stateful_step_count=40, deadline=None)
 
 
 class OnDynamo:

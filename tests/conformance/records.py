@@ -31,7 +31,8 @@ BOB = "b" * 32
 KEY = RecordKey(ALICE, "saves", "slot1")
 ALPHABET = "".join(sorted(string.ascii_letters + string.digits + "._~:@-"))
 
-T0 = datetime(2026, 10, 25, 0, 59, 59, 1000, tzinfo=UTC)
+T0 = datetime(2037, 10, 25, 0, 59, 59, 1000, tzinfo=UTC)
+"""Later than tests are run: DynamoDB Local deletes what has expired, too."""
 T1 = T0 + timedelta(milliseconds=1)
 T2 = T0 + timedelta(hours=1)
 T3 = T0 + timedelta(days=4000)

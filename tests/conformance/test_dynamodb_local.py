@@ -13,6 +13,7 @@ from tests.conformance.dynamodb_faults import DynamoFaults, DynamoUpgrades
 from tests.conformance.races import DynamoRaces
 from tests.conformance.records import ALICE, put
 from tests.conformance.records_erasure import RecordErasureFaults
+from tests.conformance.records_transactions import RecordTransactions
 from tests.support import aws
 
 
@@ -68,6 +69,10 @@ class TestDynamoDBLocalRaces(DynamoRaces):
 
 
 class TestDynamoDBLocalFaults(DynamoFaults):
+    pass
+
+
+class TestDynamoDBLocalRecordTransactions(RecordTransactions):
     pass
 
 

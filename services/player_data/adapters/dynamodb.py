@@ -69,7 +69,7 @@ _SCHEMA = {
 RECORDS = TableDefinition(
     name="records",
     schema=_SCHEMA,
-    operations=("get_item", "update_item", "query", "batch_write_item"),
+    operations=("get_item", "update_item", "query", "batch_write_item", "transact_write_items"),
 )
 RECORD_VERSIONS = TableDefinition(
     name="record-versions",
@@ -296,18 +296,17 @@ class DynamoRecordStore:
         self, changes: Sequence["_Change"], receipt: Receipt | None, now: datetime
     ) -> None:
         """Raises ConditionFailed."""
-        real = [change for change in changes if not change.idle]
-        if receipt is None and len(real) <= 1:
-            for change in real:
-                await self._table.update(_key(change.write.key), **change.parameters)
+        if receipt is None and len(changes) == 1:
+            for change in changes:
+                if not change.idle:
+                    await self._table.update(_key(change.write.key), **change.parameters)
             return
         operation = binary(ids.new_operation())
+        # One that stays as it is stays so until the others are written.
         writes = [
-            (
-                "Update",
-                self._table.change(_key(one.write.key), operation=operation, **one.parameters),
-            )
-            for one in real
+            self._part(change, operation)
+            for change in changes
+            if len(changes) > 1 or not change.idle
         ]
         if receipt:
             answer = receipts.render(
@@ -315,6 +314,14 @@ class DynamoRecordStore:
             )
             writes.append(("Put", self._receipt(receipt, answer, operation, now)))
         await transact(self._client, operation, writes)
+
+    def _part(
+        self, change: "_Change", operation: Mapping[str, Any]
+    ) -> tuple[str, Mapping[str, Any]]:
+        key = _key(change.write.key)
+        if change.idle:
+            return "ConditionCheck", self._table.check(key, *_unchanged(change.seen))
+        return "Update", self._table.change(key, operation=operation, **change.parameters)
 
     def _receipt(
         self, receipt: Receipt, answer: str, operation: Mapping[str, Any], now: datetime
@@ -370,7 +377,7 @@ class _Change:
     ) -> None:
         self.write = write
         self._value = value
-        self._seen = seen
+        self.seen = seen
         self._by = by
         self._now = now
         self._current = _record(seen)
@@ -382,13 +389,13 @@ class _Change:
     @property
     def copy(self) -> Item | None:
         """Of what it overwrites; None where there is nothing to keep."""
-        if self._seen is None or self._current is None or self.write.keep == 0 or self.idle:
+        if self.seen is None or self._current is None or self.write.keep == 0 or self.idle:
             return None
-        return _copy(self._current, _birth(self._seen), self.write.keep)
+        return _copy(self._current, _birth(self.seen), self.write.keep)
 
     @property
     def written(self) -> Written:
-        return self.idle or self.written_at(_number(self._seen, "version") + 1)
+        return self.idle or self.written_at(_number(self.seen, "version") + 1)
 
     def written_at(self, version: int) -> Written:
         key, current = self.write.key, self._current
@@ -400,12 +407,12 @@ class _Change:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        condition, values = _unchanged(self._seen)
+        condition, values = _unchanged(self.seen)
         kept = self._value is not None
         return {
             "assignments": [
+                *(["#value = :value", "#created_at = if_not_exists(#created_at, :now)"] * kept),
                 *_COUNT,
-                *(["#created_at = if_not_exists(#created_at, :now)", "#value = :value"] * kept),
             ],
             "remove": "" if kept else "#value, #created_at",
             "condition": condition,

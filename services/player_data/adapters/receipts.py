@@ -50,7 +50,7 @@ def _entry(written: Written, write: Write) -> list[object]:
     record = written.record
     if record is None:
         return [written.version]
-    is_here = callable(write.change) and len(record.value) <= MOST_REMEMBERED
+    is_here = callable(write.change) and len(record.value.encode()) <= MOST_REMEMBERED
     return [
         written.version,
         written.created,
