@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from services.player_data.as_of import AsOf
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
 from services.player_data.profile import Profiles
@@ -13,3 +14,4 @@ PROFILES: web.AppKey[Profiles] = web.AppKey("PROFILES", Profiles)
 ERASURE: web.AppKey[Erasure] = web.AppKey("ERASURE", Erasure)
 EXPORT: web.AppKey[Export] = web.AppKey("EXPORT", Export)
 SUMMARIES: web.AppKey[Summaries] = web.AppKey("SUMMARIES", Summaries)
+AS_OF: web.AppKey[AsOf] = web.AppKey("AS_OF", AsOf)

@@ -120,7 +120,7 @@ async def player_data(
         }
         settings = PlayerDataSettings.from_env(env)
         async with (
-            open_records(settings.server, StartCheck()) as store,
+            open_records(settings.server, StartCheck(), settings.quota) as store,
             serving(create_player_data(settings, store, clock)) as url,
             aiohttp.ClientSession(url) as http,
         ):
