@@ -160,6 +160,11 @@ class DynamoRecordStore:
                         await self._commit(changes, receipt, now)
                 except ConditionFailed:
                     continue
+                except errors.QuotaExceeded:
+                    # Another process may have done this very request, and taken the room for it.
+                    if receipt is None or await self._answer(receipt, now) is None:
+                        raise
+                    continue
                 return [change.written for change in changes]
         raise errors.Unavailable("the record is being changed too often")
 
