@@ -287,10 +287,16 @@ class QuotaExceeded(Conflict):
     code = "quota_exceeded"
     title = "The player would have more than a player may have"
 
-    def __init__(self, *, used: Mapping[str, int], allowed: Mapping[str, int | None]) -> None:
-        super().__init__()
-        self.used = used
-        self.allowed = allowed
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        used: Mapping[str, int] | None = None,
+        allowed: Mapping[str, int | None] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.used: Mapping[str, int] = used or {}
+        self.allowed: Mapping[str, int | None] = allowed or {}
 
 
 class BatchFailed(Conflict):

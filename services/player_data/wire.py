@@ -104,7 +104,8 @@ def read_listing(request: web.Request, player: str) -> Listing:
     prefix = fields.optional_text("prefix", longest=128)
     if prefix is not None and collection is None:
         raise errors.InvalidRequest("`prefix` needs a `collection`")
-    as_of = fields.optional_text("as_of", longest=_LONGEST_MOMENT)
+    # An empty one is refused: who asks for the past must not take the present for it.
+    as_of = fields.text("as_of", longest=_LONGEST_MOMENT) if "as_of" in fields.names() else None
     if as_of is not None and prefix is not None:
         raise errors.InvalidRequest("send `prefix` or `as_of`, not both")
     cursor = fields.optional_text("cursor", longest=_LONGEST_CURSOR)
