@@ -34,6 +34,7 @@ PlaymeshError
 │   ├── ActionRequired          the platform asks the player for something else first
 │   ├── VersionConflict         somebody else was faster
 │   ├── IdempotencyKeyReused    it belongs to another request
+│   ├── QuotaExceeded           there would be more than a player may have
 │   └── BatchFailed             of all or nothing it is nothing
 ├── TooManyRequests             more than is meant for one
 ├── Unavailable                 try again later
@@ -278,6 +279,24 @@ class VersionConflict(Conflict):
 class IdempotencyKeyReused(Conflict):
     code = "idempotency_key_reused"
     title = "The Idempotency-Key belongs to another request"
+
+
+class QuotaExceeded(Conflict):
+    """`used` and `allowed` by what is counted; None of what has no limit."""
+
+    code = "quota_exceeded"
+    title = "The player would have more than a player may have"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        used: Mapping[str, int] | None = None,
+        allowed: Mapping[str, int | None] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.used: Mapping[str, int] = used or {}
+        self.allowed: Mapping[str, int | None] = allowed or {}
 
 
 class BatchFailed(Conflict):

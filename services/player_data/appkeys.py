@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from services.player_data.as_of import AsOf
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
 from services.player_data.merging import Merging
@@ -15,3 +16,4 @@ ERASURE: web.AppKey[Erasure] = web.AppKey("ERASURE", Erasure)
 EXPORT: web.AppKey[Export] = web.AppKey("EXPORT", Export)
 MERGING: web.AppKey[Merging] = web.AppKey("MERGING", Merging)
 SUMMARIES: web.AppKey[Summaries] = web.AppKey("SUMMARIES", Summaries)
+AS_OF: web.AppKey[AsOf] = web.AppKey("AS_OF", AsOf)

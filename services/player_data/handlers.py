@@ -9,7 +9,15 @@ from http import HTTPStatus
 from aiohttp import web
 
 from services.player_data import batch_wire, changes, merge_wire, wire
-from services.player_data.appkeys import ERASURE, EXPORT, MERGING, PROFILES, RECORDS, SUMMARIES
+from services.player_data.appkeys import (
+    AS_OF,
+    ERASURE,
+    EXPORT,
+    MERGING,
+    PROFILES,
+    RECORDS,
+    SUMMARIES,
+)
 from services.player_data.collections import Caller
 from services.player_data.models import Change, RecordKey, Written
 from services.player_data.records import Asked, KeyedRequest, resolve_player
@@ -27,6 +35,7 @@ _PLAYER = "/v1/players/{player}"
 _EXPORT = "/v1/players/{player}/export"
 _MERGE = "/v1/players/{player}/merge"
 _SUMMARY = "/v1/players/{player}/summary"
+_USAGE = "/v1/players/{player}/usage"
 _LIST = "/v1/players/{player}/records"
 _RECORD = "/v1/players/{player}/records/{collection}/{key}"
 _BATCH = "/v1/records/batch"
@@ -41,9 +50,20 @@ _writing = require_player_or_scope(_WRITE)
 @_routes.get(_LIST)
 @_reading
 async def list_records(request: web.Request) -> web.Response:
+    """What there is, or, `as_of` a moment and for services alone, what there was."""
     caller = _caller(request)
     player = resolve_player(request.match_info["player"], caller)
     asked = wire.read_listing(request, player)
+    if asked.as_of is not None:
+        past = await request.app[AS_OF].page(
+            caller,
+            player,
+            asked.as_of,
+            collection=asked.collection,
+            after=asked.after,
+            limit=asked.limit,
+        )
+        return web.json_response(text=wire.render_past(past, asked.as_of))
     page = await request.app[RECORDS].list(
         caller,
         player,
@@ -53,6 +73,16 @@ async def list_records(request: web.Request) -> web.Response:
         limit=asked.limit,
     )
     return web.json_response(text=wire.render_page(page))
+
+
+@_routes.get(_USAGE)
+@_reading
+async def get_usage(request: web.Request) -> web.Response:
+    """What the player has and may have: current records, and the bytes of their values."""
+    caller = _caller(request)
+    player = resolve_player(request.match_info["player"], caller)
+    used, quota = await request.app[SUMMARIES].usage(caller, player)
+    return json_response(wire.render_usage(used, quota))
 
 
 @_routes.get(_RECORD)

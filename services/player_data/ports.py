@@ -15,6 +15,8 @@ from services.player_data.models import (
     Write,
     Written,
 )
+from services.player_data.past import PastPage
+from services.player_data.usage import Usage
 
 
 class RecordStore(Protocol):
@@ -41,6 +43,7 @@ class RecordStore(Protocol):
         by: str,
         now: datetime,
         receipt: Receipt | None = None,
+        within_quota: bool = False,
     ) -> Sequence[Written]:
         """Do all writes or none, at most MOST_WRITES, of different keys of one player; in order.
 
@@ -58,6 +61,14 @@ class RecordStore(Protocol):
         leaves no receipt. Of many callers with one receipt one writes, and all are answered alike.
         Where the answer had a value of more than MOST_REMEMBERED, of a change that is a function,
         and the key has pushed it out of its versions since, it raises Conflict.
+
+        Raises QuotaExceeded with `within_quota`, and changes nothing, where the player would have
+        more of something than the quota that the store was given, and more of it than before.
+        Without, writes count and are not refused. Nobody is refused who has not more, or would
+        not. A store that counts beside the writes may err there for a minute: after a writer
+        crashed, and by less than 1 KB for a record that another process writes. And it may admit
+        more than the quota, by what other processes have written in the last ten seconds, and by
+        what writers have that crashed within a week.
         """
         ...
 
@@ -102,6 +113,33 @@ class RecordStore(Protocol):
         """The collections that have a current record, by name and in the order of code points.
 
         What was deleted, and earlier versions, count for nothing.
+        """
+        ...
+
+    async def usage(self, player: str, *, now: datetime) -> Usage:
+        """The sum of what `summary` has.
+
+        A store that counts beside the writes may be wrong where the sum is over 1 MiB: by 1 KB for
+        each record that was written since it last counted anew, and by what writers have written
+        in whose process it ended; for a week at most.
+        """
+        ...
+
+    async def as_of(
+        self,
+        player: str,
+        moment: datetime,
+        *,
+        collection: str | None,
+        after: RecordKey | None,
+        limit: int,
+    ) -> PastPage:
+        """What the player's keys held at a moment, as far as what is kept of them tells.
+
+        In the order of collection and key, strictly after `after`; what held nothing is left out. A
+        page is of at most `limit` keys, and holds LARGEST_PAGE characters of values, but one record
+        whatever its size. What is written meanwhile may push out what it would have found, and
+        that is incomplete then, but never wrong.
         """
         ...
 

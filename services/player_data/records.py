@@ -85,8 +85,8 @@ class Records:
     async def write(
         self, caller: Caller, asked: Asked, request: KeyedRequest | None = None
     ) -> Written:
-        """Raises VersionConflict with the current record, IdempotencyKeyReused, and what the
-        change raises.
+        """Raises VersionConflict with the current record, IdempotencyKeyReused, QuotaExceeded, and
+        what the change raises.
         """
         try:
             (written,) = await self.write_all(caller, [asked], request)
@@ -97,7 +97,8 @@ class Records:
     async def write_all(
         self, caller: Caller, asked: Sequence[Asked], request: KeyedRequest | None = None
     ) -> Sequence[Written]:
-        """Write all or none, of one player. Raises BatchFailed, IdempotencyKeyReused.
+        """Write all or none, of one player. Raises BatchFailed, IdempotencyKeyReused, and, of a
+        player, QuotaExceeded.
 
         A repetition of `request` within 24 hours is answered as the first was, and does nothing.
         """
@@ -111,7 +112,13 @@ class Records:
                 request=_digest(request.content),
                 expires_at=now + _REMEMBERED,
             )
-        return await self._store.write(writes, by=caller.subject, now=now, receipt=receipt)
+        return await self._store.write(
+            writes,
+            by=caller.subject,
+            now=now,
+            receipt=receipt,
+            within_quota=not caller.is_service,
+        )
 
     async def list(
         self,

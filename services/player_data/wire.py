@@ -4,7 +4,8 @@ import binascii
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
@@ -21,8 +22,10 @@ from services.player_data.models import (
     Written,
     check_name,
 )
+from services.player_data.past import Past, PastPage
+from services.player_data.usage import Quota, Usage
 from shared import errors, strict_json
-from shared.clock import to_iso
+from shared.clock import from_iso, to_iso
 from shared.http.bodies import Fields, read_query
 from shared.http.etags import etag, parse_versions
 from shared.ids import is_id
@@ -31,6 +34,7 @@ from shared.strict_json import JsonValue
 _MOST_RECORDS = 100
 _LONGEST_FIELD = 1024
 LONGEST_CURSOR = 512
+_LONGEST_MOMENT = 64
 _LARGEST_VERSION = 2**63 - 1
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _MOST_FIELDS = 64
@@ -44,6 +48,7 @@ class Listing:
     prefix: str
     after: RecordKey | None
     limit: int
+    as_of: datetime | None
 
 
 def read_player(match_info: Mapping[str, str]) -> str:
@@ -100,6 +105,10 @@ def read_listing(request: web.Request, player: str) -> Listing:
     prefix = fields.optional_text("prefix", longest=128)
     if prefix is not None and collection is None:
         raise errors.InvalidRequest("`prefix` needs a `collection`")
+    # An empty one is refused: who asks for the past must not take the present for it.
+    as_of = fields.text("as_of", longest=_LONGEST_MOMENT) if "as_of" in fields.names() else None
+    if as_of is not None and prefix is not None:
+        raise errors.InvalidRequest("send `prefix` or `as_of`, not both")
     cursor = fields.optional_text("cursor", longest=LONGEST_CURSOR)
     return Listing(
         collection=check_name(collection, "collection") if collection else None,
@@ -108,6 +117,7 @@ def read_listing(request: web.Request, player: str) -> Listing:
         else prefix or "",
         after=_read_cursor(cursor, player, collection) if cursor else None,
         limit=_read_limit(fields.optional_text("limit", longest=8)),
+        as_of=_read_moment(as_of) if as_of is not None else None,
     )
 
 
@@ -176,6 +186,39 @@ def render_summary(collections: Sequence[CollectionSummary]) -> dict[str, object
         "bytes": sum(one.bytes for one in collections),
         "updated_at": to_iso(max(moments)) if moments else None,
     }
+
+
+def render_usage(used: Usage, quota: Quota) -> dict[str, object]:
+    """Null in the quota: there is none."""
+    return {**asdict(used), "quota": asdict(quota)}
+
+
+def render_past(page: PastPage, moment: datetime) -> str:
+    """Each record with whether it is what there was; `version` null where nothing is kept."""
+    cursor = encode_cursor(_parts(page.next_after)) if page.next_after else None
+    head = {
+        "as_of": to_iso(moment),
+        "complete": all(one.is_complete for one in page.held),
+        "cursor": cursor,
+    }
+    records = ",".join(_render_held(one) for one in page.held)
+    return strict_json.dumps(head)[:-1] + ',"records":[' + records + "]}"
+
+
+def _render_held(one: Past) -> str:
+    names: dict[str, object] = {
+        "collection": one.key.collection,
+        "key": one.key.key,
+        "version": None,
+    }
+    if one.record is not None:
+        names = _names(one.record)
+    text = strict_json.dumps({**names, "complete": one.is_complete})
+    return text if one.record is None else text[:-1] + ',"value":' + one.record.value + "}"
+
+
+def describe_quota(error: errors.QuotaExceeded) -> Mapping[str, object]:
+    return {"used": error.used, "allowed": error.allowed}
 
 
 def describe_conflict(
@@ -247,6 +290,15 @@ def _read_limit(text: str | None) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_RECORDS:
         raise errors.InvalidRequest(f"`limit` must be a number from 1 to {_MOST_RECORDS}")
     return int(text)
+
+
+def _read_moment(text: str) -> datetime:
+    try:
+        return from_iso(text)
+    except ValueError:
+        raise errors.InvalidRequest(
+            "`as_of` must be a moment with its time zone, as RFC 3339 writes it"
+        ) from None
 
 
 def _parts(key: RecordKey) -> list[str]:

@@ -35,6 +35,7 @@ from tests.conformance.idempotency import FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.identity_bans import BAN, FOR_A_WEEK, UNTIL, IdentityBanStoreContract
 from tests.conformance.records import RecordStoreContract
+from tests.conformance.records_as_of import AsOfContract
 from tests.conformance.records_model import FEW, RecordStoreMachine
 from tests.conformance.records_together import WritesContract
 from tests.conformance.sessions import ALICE, SESSION, SessionStoreContract, redeem, start
@@ -213,7 +214,7 @@ class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
         assert shards == {str(number) for number in range(8)}
 
 
-class DynamoRecordStoreTests(OnDynamo, RecordStoreContract, WritesContract):
+class DynamoRecordStoreTests(OnDynamo, RecordStoreContract, WritesContract, AsOfContract):
     @pytest.fixture
     async def store(self, dynamodb: Client) -> DynamoRecordStore:
         return DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))

@@ -10,6 +10,7 @@ from services.player_data.models import LARGEST_VALUE, RecordKey
 from tests.conformance import dynamodb
 from tests.conformance.ambiguous_writes import AmbiguousWrites, IdentitiesSentTwice
 from tests.conformance.dynamodb_faults import DynamoFaults, DynamoUpgrades
+from tests.conformance.ledgers import DynamoUsageTests, LedgerTests
 from tests.conformance.races import DynamoRaces
 from tests.conformance.records import ALICE, put
 from tests.conformance.records_erasure import RecordErasureFaults
@@ -54,6 +55,14 @@ class TestDynamoDBLocalRecordStore(dynamodb.DynamoRecordStoreTests):
         key = RecordKey(ALICE, "c" * 128, "k" * 128)
         for version in range(1, 7):
             assert (await put(store, key, "x" * LARGEST_VALUE)).version == version
+
+
+class TestDynamoDBLocalUsage(DynamoUsageTests):
+    pass
+
+
+class TestDynamoDBLocalLedger(LedgerTests):
+    pass
 
 
 class TestDynamoDBLocalAmbiguousWrites(AmbiguousWrites):

@@ -64,8 +64,11 @@ class Losing:
         by: str,
         now: datetime,
         receipt: Receipt | None = None,
+        within_quota: bool = False,
     ) -> Sequence[Written]:
-        done = await self._store.write(writes, by=by, now=now, receipt=receipt)
+        done = await self._store.write(
+            writes, by=by, now=now, receipt=receipt, within_quota=within_quota
+        )
         if receipt and receipt.key not in self._asked:
             self._asked.add(receipt.key)
             if len(self._asked) % self._every == 0:

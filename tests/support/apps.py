@@ -130,7 +130,7 @@ async def player_data(
         }
         settings = PlayerDataSettings.from_env(env)
         async with (
-            open_records(settings.server, StartCheck()) as store,
+            open_records(settings.server, StartCheck(), settings.quota) as store,
             contextlib.AsyncExitStack() as stack,
         ):
             app = create_player_data(settings, around(store), clock)

@@ -24,6 +24,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from services.player_data.adapters import receipts
+from services.player_data.adapters.ledger import Ledger
 from services.player_data.models import (
     LARGEST_PAGE,
     CollectionSummary,
@@ -40,6 +41,8 @@ from services.player_data.models import (
     fill_page,
     outcomes,
 )
+from services.player_data.past import Past, PastPage, State, at
+from services.player_data.usage import Quota, Usage, size_of
 from shared import errors, ids
 from shared.aws import Client
 from shared.clock import from_millis, to_millis, to_seconds
@@ -85,6 +88,7 @@ RECEIPTS = TableDefinition(
 TABLES = (RECORDS, RECORD_VERSIONS, RECEIPTS)
 
 _HIGHEST = "\U0010ffff"
+_NO_QUOTA = Quota()
 _EXISTS = "attribute_exists(#value)"
 _ABSENT = "attribute_not_exists(#value)"
 _SUMMED_UP = ("value", "updated_at")
@@ -106,11 +110,12 @@ _MOST_SLOTS = 100
 
 
 class DynamoRecordStore:
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: Client, prefix: str, quota: Quota = _NO_QUOTA) -> None:
         self._client = client
         self._table = Table(client, prefix, RECORDS)
         self._history = Table(client, prefix, RECORD_VERSIONS)
         self._receipts = Table(client, prefix, RECEIPTS)
+        self._ledger = Ledger(self._table, quota, self._counted)
         self._turns: WeakValueDictionary[RecordKey, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, key: RecordKey) -> Record | None:
@@ -127,21 +132,38 @@ class DynamoRecordStore:
         by: str,
         now: datetime,
         receipt: Receipt | None = None,
+        within_quota: bool = False,
     ) -> Sequence[Written]:
+        player = writes[0].key.player
         if receipt is None and len(writes) == 1 and _is_creation(writes[0]):
-            return [await self._create(writes[0], by, now)]
+            value = writes[0].outcome(None)
+            # Who is refused goes on below: a record that is in the way is what has to be told.
+            with contextlib.suppress(errors.QuotaExceeded):
+                async with self._ledger.counting(
+                    player, [value], [None], now, within_quota=within_quota
+                ):
+                    return [await self._create(writes[0], by, now)]
         async with self._turn(writes):
             for _ in range(_ATTEMPTS):
                 seen = await asyncio.gather(*(self._table.get(_key(one.key)) for one in writes))
                 # After the look: of what is not in `seen` yet the receipt is not there either.
                 if receipt and (answer := await self._answer(receipt, now)) is not None:
                     return [await self._whole(one) for one in receipts.read(answer, writes)]
-                values = outcomes(writes, [_record(item) for item in seen])
+                current = [_record(item) for item in seen]
+                values = outcomes(writes, current)
                 changes = [_Change(*one, by, now) for one in zip(writes, values, seen, strict=True)]
-                await self._keep(changes)
                 try:
-                    await self._commit(changes, receipt, now)
+                    async with self._ledger.counting(
+                        player, values, current, now, within_quota=within_quota
+                    ):
+                        await self._keep(changes)
+                        await self._commit(changes, receipt, now)
                 except ConditionFailed:
+                    continue
+                except errors.QuotaExceeded:
+                    # Another process may have done this very request, and taken the room for it.
+                    if receipt is None or await self._answer(receipt, now) is None:
+                        raise
                     continue
                 return [change.written for change in changes]
         raise errors.Unavailable("the record is being changed too often")
@@ -228,7 +250,7 @@ class DynamoRecordStore:
         ):
             # In the order of the sort key, so in that of the collections.
             name = _record_key(item).collection
-            size, written = len(item["value"]["S"].encode()), _number(item, "updated_at")
+            size, written = size_of(item["value"]["S"]), _number(item, "updated_at")
             before = found.get(name, CollectionSummary(name, 0, 0, from_millis(written)))
             found[name] = CollectionSummary(
                 name,
@@ -238,7 +260,54 @@ class DynamoRecordStore:
             )
         return list(found.values())
 
+    async def usage(self, player: str, *, now: datetime) -> Usage:
+        return await self._ledger.usage(player, now)
+
+    async def as_of(
+        self,
+        player: str,
+        moment: datetime,
+        *,
+        collection: str | None,
+        after: RecordKey | None,
+        limit: int,
+    ) -> PastPage:
+        within = "#" if collection is None else f"{collection}#"
+        low = max(within, f"{_sort(after.collection, after.key)}#" if after else "")
+        high = _HIGHEST if collection is None else within + _HIGHEST
+        if low > high:
+            return PastPage([], None)  # which DynamoDB would refuse
+        items, start = await self._table.query(
+            "#player = :player AND #sort BETWEEN :low AND :high",
+            {":player": string(player), ":low": string(low), ":high": string(high)},
+            limit=limit,
+        )
+        held: list[Past] = []
+        last: RecordKey | None = None
+        size = 0
+        for item in items:
+            key = _record_key(item)
+            found = await self._at(key, moment, item)
+            size += len(found.record.value) if found and found.record else 0
+            if held and size > LARGEST_PAGE:
+                return PastPage(held, last)
+            held += [found] if found else []
+            last = key
+        return PastPage(held, last if start else None)
+
+    async def _at(self, key: RecordKey, moment: datetime, item: Item) -> Past | None:
+        previous = _number(item, "previous_at")
+        last = State(
+            version=_number(item, "version"),
+            updated_at=from_millis(_number(item, "updated_at")),
+            previous_at=from_millis(previous) if previous else None,
+            record=_record(item),
+        )
+        kept = [] if last.updated_at <= moment else await self._kept(key, item)
+        return at(key, moment, last, kept)
+
     async def erase(self, player: str, *, limit: int) -> bool:
+        self._ledger.forget(player)
         left = limit
         for table in (self._history, self._table, self._receipts):
             keys, more = await table.query(
@@ -249,6 +318,9 @@ class DynamoRecordStore:
             if more or left == 0:
                 return False
         return True
+
+    async def _counted(self, player: str) -> Usage:
+        return Usage.of(await self.summary(player))
 
     async def _kept(self, key: RecordKey, item: Item | None) -> Sequence[Record]:
         """The versions before that of `item`, newest first, as far as nobody pushed them out."""

@@ -2,6 +2,9 @@
 
 A deleted record leaves its row without a value, so that its version is never given again.
 Before a row changes, it is copied to `record_versions`, in the same transaction.
+
+What a player has is counted in a row of `usage`, in the transactions of the writes. A player whose
+row is missing is counted by the next write, and makes one.
 """
 
 import sqlite3
@@ -26,6 +29,8 @@ from services.player_data.models import (
     fill_page,
     outcomes,
 )
+from services.player_data.past import Past, PastPage, State, at
+from services.player_data.usage import Quota, Usage
 from shared.clock import from_millis, to_millis
 from shared.sqlite import Database
 
@@ -71,16 +76,26 @@ MIGRATIONS = (
     ) STRICT
     """,
     "CREATE INDEX receipts_by_expiry ON receipts (expires_at)",
+    # Filled player by player: to sum up all of a large database would hold up its start.
+    """
+    CREATE TABLE usage (
+        player TEXT PRIMARY KEY,
+        records INTEGER NOT NULL,
+        bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 
 _COLUMNS = "collection, key, version, created_at, updated_at, value, written_by, previous_at"
 _WHERE_KEY = "WHERE player = ? AND collection = ? AND key = ?"
 _HIGHEST = "\U0010ffff"
+_NO_QUOTA = Quota()
 
 
 class SqliteRecordStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quota: Quota = _NO_QUOTA) -> None:
         self._database = database
+        self._quota = quota
 
     async def get(self, key: RecordKey) -> Record | None:
         return await self._database.read(lambda connection: _select(connection, key).record)
@@ -99,12 +114,17 @@ class SqliteRecordStore:
         by: str,
         now: datetime,
         receipt: Receipt | None = None,
+        within_quota: bool = False,
     ) -> Sequence[Written]:
+        quota = self._quota if within_quota else _NO_QUOTA
+
         def write(connection: sqlite3.Connection) -> Sequence[Written]:
             if receipt and (answer := _answered(connection, receipt, now)) is not None:
                 return [_whole(connection, one) for one in receipts.read(answer, writes)]
             seen = [_select(connection, one.key) for one in writes]
-            values = outcomes(writes, [one.record for one in seen])
+            current = [one.record for one in seen]
+            values = outcomes(writes, current)
+            _count(connection, writes[0].key.player, Usage.growth(values, current), quota)
             done = [
                 _apply(connection, *one, by, now) for one in zip(writes, values, seen, strict=True)
             ]
@@ -186,23 +206,51 @@ class SqliteRecordStore:
         return await self._database.read(select)
 
     async def summary(self, player: str) -> Sequence[CollectionSummary]:
-        def select(connection: sqlite3.Connection) -> list[CollectionSummary]:
+        return await self._database.read(lambda connection: _sum_up(connection, player))
+
+    async def usage(self, player: str, *, now: datetime) -> Usage:  # noqa: ARG002 - it is never old
+        return await self._database.read(lambda connection: _used(connection, player))
+
+    async def as_of(
+        self,
+        player: str,
+        moment: datetime,
+        *,
+        collection: str | None,
+        after: RecordKey | None,
+        limit: int,
+    ) -> PastPage:
+        conditions = "player = ? AND (collection, key) > (?, ?)"
+        parameters: list[Any] = [player, *((after.collection, after.key) if after else ("", ""))]
+        if collection is not None:
+            conditions += " AND collection = ?"
+            parameters.append(collection)
+
+        def select(connection: sqlite3.Connection) -> PastPage:
             rows = connection.execute(
-                "SELECT collection, COUNT(*), SUM(LENGTH(CAST(value AS BLOB))), MAX(updated_at)"
-                " FROM records WHERE player = ? AND value IS NOT NULL"
-                " GROUP BY collection ORDER BY collection",
-                (player,),
+                f"SELECT {_COLUMNS} FROM records WHERE {conditions}"  # noqa: S608 - constants
+                " ORDER BY collection, key LIMIT ?",
+                (*parameters, limit + 1),
             )
-            return [
-                CollectionSummary(name, records, size, from_millis(written))
-                for name, records, size, written in rows
-            ]
+            held: list[Past] = []
+            last: RecordKey | None = None
+            size = 0
+            for number, row in enumerate(rows):
+                key = RecordKey(player, row[0], row[1])
+                found = _at(connection, key, moment, row)
+                size += len(found.record.value) if found and found.record else 0
+                if number == limit or (held and size > LARGEST_PAGE):
+                    return PastPage(held, last)
+                held += [found] if found else []
+                last = key
+            return PastPage(held, None)
 
         return await self._database.read(select)
 
     async def erase(self, player: str, *, limit: int) -> bool:
         def write(connection: sqlite3.Connection) -> bool:
             left = limit
+            connection.execute("DELETE FROM usage WHERE player = ?", (player,))
             # Versions first: those of a key without its row would be in the way of new ones.
             for table in ("record_versions", "records", "receipts"):
                 left -= connection.execute(
@@ -250,6 +298,55 @@ def _apply(
         return Written(key, version, record=None, created=False)
     record = Record(key, value, version, created_at, updated_at=now, written_by=by)
     return Written(key, version, record, created=seen.record is None)
+
+
+def _sum_up(connection: sqlite3.Connection, player: str) -> list[CollectionSummary]:
+    rows = connection.execute(
+        "SELECT collection, COUNT(*), SUM(LENGTH(CAST(value AS BLOB))), MAX(updated_at)"
+        " FROM records WHERE player = ? AND value IS NOT NULL"
+        " GROUP BY collection ORDER BY collection",
+        (player,),
+    )
+    return [
+        CollectionSummary(name, records, size, from_millis(written))
+        for name, records, size, written in rows
+    ]
+
+
+def _used(connection: sqlite3.Connection, player: str) -> Usage:
+    row = connection.execute(
+        "SELECT records, bytes FROM usage WHERE player = ?", (player,)
+    ).fetchone()
+    return Usage(*row) if row else Usage.of(_sum_up(connection, player))
+
+
+def _count(connection: sqlite3.Connection, player: str, growth: Usage, quota: Quota) -> None:
+    """Before the writes. Raises QuotaExceeded."""
+    if not growth:
+        return
+    used = _used(connection, player)
+    quota.check(used, growth)
+    used += growth
+    connection.execute(
+        "INSERT OR REPLACE INTO usage (player, records, bytes) VALUES (?, ?, ?)",
+        (player, used.records, used.bytes),
+    )
+
+
+def _at(
+    connection: sqlite3.Connection, key: RecordKey, moment: datetime, row: tuple[Any, ...]
+) -> Past | None:
+    """Of a row of `records`."""
+    previous_at = None if row[7] is None else from_millis(row[7])
+    record = None if row[5] is None else _record(key.player, row)
+    last = State(row[2], from_millis(row[4]), previous_at, record)
+    if last.updated_at <= moment:
+        return at(key, moment, last, [])
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM record_versions {_WHERE_KEY} ORDER BY version DESC",  # noqa: S608 - constants
+        (key.player, key.collection, key.key),
+    )
+    return at(key, moment, last, [_record(key.player, one) for one in rows])
 
 
 def _answered(connection: sqlite3.Connection, receipt: Receipt, now: datetime) -> str | None:
