@@ -37,17 +37,27 @@ from services.identity.models import (
 )
 from services.identity.revocations import Revocations
 from services.identity.sealing import Seals
+from services.player_data import changes
 from services.player_data.adapters import dynamodb as player_data
+from services.player_data.collections import Caller, Collections
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
-from services.player_data.models import HISTORY, Position, Precondition, RecordKey
-from services.player_data.records import Records
+from services.player_data.models import (
+    HISTORY,
+    MOST_WRITES,
+    Position,
+    Precondition,
+    RecordKey,
+)
+from services.player_data.records import Asked, Records
+from services.player_data.records import KeyedRequest as KeyedWrite
 from shared import errors
 from shared.clock import Clock, SystemClock
 from shared.ids import new_id, new_key
 from tests.support import aws
 
 KILOBYTE = 1024
+BY = Caller("service:bench", is_service=True)
 Show = Callable[[str, Awaitable[Any]], Awaitable[Any]]
 """Does the work, tells what it cost under a name, and answers what it answers."""
 
@@ -92,7 +102,7 @@ async def measure(endpoint: str) -> None:
             identity.DynamoIdempotencyStore(client, prefix), lambda: secret, clock
         )
         sessions = identity.DynamoSessionStore(client, prefix)
-        records = Records(player_data.DynamoRecordStore(client, prefix), clock)
+        records = Records(player_data.DynamoRecordStore(client, prefix), Collections(), clock)
 
         async def show(name: str, work: Awaitable[Any]) -> Any:  # noqa: ANN401 - what it answers
             client.units.clear()
@@ -138,28 +148,59 @@ async def measure(endpoint: str) -> None:
             key = RecordKey(guest.account.user_id, "saves", f"slot{size:g}")
             value = "x" * int(size * KILOBYTE)
             named = f"{size:g} KB"
-            await show(f"create a record of {named}", records.put(key, value, Precondition.ABSENT))
-            await show(f"overwrite it, {named}", records.put(key, value, Precondition.at(1)))
-            await show(f"read it, {named}", records.get(key))
-            await show(f"read its 1 version of {named}", records.versions(key))
+            await show(f"create a record of {named}", put(records, key, value, Precondition.ABSENT))
+            await show(f"overwrite it, {named}", put(records, key, value, Precondition.at(1)))
+            await show(f"read it, {named}", records.get(BY, key))
+            await show(f"read its 1 version of {named}", records.versions(BY, key))
         await show(
             "list 5 records of 85 KB in all",
             records.list(
-                guest.account.user_id, collection="saves", prefix="", after=None, limit=100
+                BY, guest.account.user_id, collection="saves", prefix="", after=None, limit=100
             ),
         )
         largest = RecordKey(guest.account.user_id, "saves", "slot64")
-        await show("delete a record of 64 KB", records.delete(largest, Precondition.ALWAYS))
-        again = records.put(largest, "x" * 64 * KILOBYTE, Precondition.ABSENT)
+        await show(
+            "delete a record of 64 KB",
+            records.write(BY, Asked(largest, changes.delete)),
+        )
+        again = put(records, largest, "x" * 64 * KILOBYTE, Precondition.ABSENT)
         await show("create it again, 64 KB", again)
         await show("a write that is refused, 64 KB", refused(records, largest))
         often = RecordKey(guest.account.user_id, "saves", "slot4")
         for _ in range(HISTORY + 2):
-            await records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
-        overwrite = records.put(often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
+            await put(records, often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
+        overwrite = put(records, often, "x" * 4 * KILOBYTE, Precondition.ALWAYS)
         await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
-        await show(f"read its {HISTORY} versions", records.versions(often))
+        await show(f"read its {HISTORY} versions", records.versions(BY, often))
+        await measure_changes(records, guest.account.user_id, show)
         await measure_farewell(client, prefix, clock, show)
+
+
+async def measure_changes(records: Records, player: str, show: Show) -> None:
+    """Of values of 0.2 KB, and a number."""
+    score, slot = RecordKey(player, "scores", "best"), RecordKey(player, "keyed", "slot1")
+    value = "x" * (KILOBYTE // 5)
+    add, highest = changes.add(5), changes.raise_to(3)
+    await show("increment what is not there yet", records.write(BY, Asked(score, add)))
+    await show("increment", records.write(BY, Asked(score, add)))
+    await show("raise to what is lower", records.write(BY, Asked(score, highest)))
+    keyed = KeyedWrite(new_id(), "{}")
+    asked = Asked(slot, changes.put(value), Precondition.ABSENT)
+    await show("create with Idempotency-Key", records.write(BY, asked, keyed))
+    await show("the same again", records.write(BY, asked, keyed))
+    again = Asked(slot, changes.put(value))
+    overwritten = records.write(BY, again, KeyedWrite(new_id(), "{}"))
+    await show("overwrite with Idempotency-Key", overwritten)
+    increment = records.write(BY, Asked(score, add), KeyedWrite(new_id(), "{}"))
+    await show("increment with Idempotency-Key", increment)
+    await show("restore a version", records.restore(BY, slot, 1, Precondition.ALWAYS))
+    keys = [RecordKey(player, "batch", f"slot{number:02}") for number in range(MOST_WRITES)]
+    batch = [Asked(key, changes.put(value)) for key in keys]
+    await show(f"create {MOST_WRITES} in a batch", records.write_all(BY, batch))
+    await show(f"overwrite {MOST_WRITES} in a batch", records.write_all(BY, batch))
+    together = records.write_all(BY, batch, KeyedWrite(new_id(), "{}"))
+    await show("the same with Idempotency-Key", together)
+    await show(f"read {MOST_WRITES} in a batch", records.read_all(BY, keys))
 
 
 async def measure_ends(sessions: identity.DynamoSessionStore, session: Session, show: Show) -> None:
@@ -232,10 +273,10 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
     for _ in range(2):
         key = SessionKey(user_id, new_id())
         await sessions.create(Session(key, "a device with a name", 1, now, now, later, later))
-    records = Records(record_store, clock)
+    records = Records(record_store, Collections(), clock)
     for number in range(6):
         slot = RecordKey(user_id, "saves", f"slot{number % 3}")
-        await records.put(slot, "x" * KILOBYTE, Precondition.ALWAYS)
+        await put(records, slot, "x" * KILOBYTE, Precondition.ALWAYS)
 
     exports = Exports(accounts, sessions, holders)
     await show("export a player: identity", exports.own(user_id))
@@ -302,9 +343,13 @@ async def reuse(sessions: identity.DynamoSessionStore, key: SessionKey) -> None:
         await refresh(sessions, key, counter=1)
 
 
+async def put(records: Records, key: RecordKey, value: str, precondition: Precondition) -> None:
+    await records.write(BY, Asked(key, changes.put(value), precondition))
+
+
 async def refused(records: Records, key: RecordKey) -> None:
     with suppress(errors.VersionConflict):
-        await records.put(key, "x", Precondition.at(1))
+        await put(records, key, "x", Precondition.at(1))
 
 
 def main() -> int:

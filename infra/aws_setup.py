@@ -29,8 +29,7 @@ TABLES = (
     identity.IDENTITY_BANS,
     identity.GRANTS,
     identity.SESSIONS,
-    player_data.RECORDS,
-    player_data.RECORD_VERSIONS,
+    *player_data.TABLES,
 )
 _PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0, None)
 """Between the attempts to enable backups, in seconds."""

@@ -127,14 +127,24 @@ class Table:
             if _position(failed.item, operation) is None:
                 raise
 
-    def creation(self, item: Item, operation: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The parameters of a Put where there is nothing yet."""
+    def creation(
+        self,
+        item: Item,
+        operation: Mapping[str, Any],
+        *,
+        unless: str = "",
+        values: Item | None = None,
+    ) -> Mapping[str, Any]:
+        """The parameters of a Put where there is nothing yet, or only what `unless` holds for."""
         condition = f"attribute_not_exists(#{self._key_names[0]})"
+        if unless:
+            condition = f"{condition} OR {unless}"
         return {
             "TableName": self.name,
             "Item": {**item, _OPERATIONS[0]: operation},
             "ConditionExpression": condition,
             "ExpressionAttributeNames": _names(condition),
+            **({"ExpressionAttributeValues": values} if values else {}),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
@@ -206,6 +216,18 @@ class Table:
             "ConditionExpression": condition,
             "ExpressionAttributeNames": _names(change, condition),
             "ExpressionAttributeValues": {**values, ":operation": operation, ":none": NONE},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def check(self, key: Item, condition: str, values: Item) -> Mapping[str, Any]:
+        """The parameters of a ConditionCheck, which changes nothing."""
+        used = {name: value for name, value in values.items() if name in condition}
+        return {
+            "TableName": self.name,
+            "Key": key,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+            **({"ExpressionAttributeValues": used} if used else {}),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
@@ -364,8 +386,8 @@ async def transact(
     """Do several writes of several items, all of them or nothing.
 
     A write is its kind, as TransactWriteItems has it, with the parameters that a table makes for
-    it; one of them at least must carry `operation`. Raises ConditionFailed with the item of the
-    first write whose condition fails, and Unavailable.
+    it; one at least of those that change something must carry `operation`. Raises ConditionFailed
+    with the item of the first write whose condition fails, and Unavailable.
     """
     items = [{kind: parameters} for kind, parameters in writes]
 
@@ -403,7 +425,7 @@ def probes(client: Client, prefix: str, *definitions: TableDefinition) -> list[P
                 client,
                 operation,
                 f"table {name}",
-                passes=["ConditionalCheckFailedException"],
+                passes=["ConditionalCheckFailedException", "TransactionCanceledException"],
                 **_in_vain(operation, name, definition),
             )
             for operation in definition.operations
@@ -490,6 +512,14 @@ def _in_vain(operation: str, table: str, definition: TableDefinition) -> Mapping
     if operation == "get_item":
         return {"TableName": table, "Key": key}
     condition = f"attribute_exists(#{next(iter(key))})"
+    if operation == "transact_write_items":  # whose writes need the actions of their own
+        check = {
+            "TableName": table,
+            "Key": key,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+        }
+        return {"TransactItems": [{"ConditionCheck": check}]}
     return {
         "TableName": table,
         "Item" if operation == "put_item" else "Key": key,

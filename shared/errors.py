@@ -3,6 +3,7 @@
 PlaymeshError
 ├── InvalidRequest              the request itself is wrong
 │   ├── TooLarge
+│   ├── InvalidValue            it is not what the collection is for
 │   ├── InvalidConflictToken
 │   ├── WeakPassword            these three: of a player who has a password at a platform
 │   ├── InvalidCode
@@ -32,7 +33,9 @@ PlaymeshError
 │   ├── AlreadyDecided          the other way
 │   ├── ActionRequired          the platform asks the player for something else first
 │   ├── VersionConflict         somebody else was faster
-│   └── IdempotencyKeyReused    it belongs to another request
+│   ├── IdempotencyKeyReused    it belongs to another request
+│   ├── QuotaExceeded           there would be more than a player may have
+│   └── BatchFailed             of all or nothing it is nothing
 ├── TooManyRequests             more than is meant for one
 ├── Unavailable                 try again later
 │   └── ProviderUnavailable     a platform cannot say who somebody is
@@ -41,7 +44,7 @@ PlaymeshError
 `code` is stable and part of the interface; the detail is for people and may change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -63,6 +66,17 @@ class InvalidRequest(PlaymeshError):
 class TooLarge(InvalidRequest):
     code = "too_large"
     title = "The request is too large"
+
+
+class InvalidValue(InvalidRequest):
+    """`violations`: what is wrong with it, a few at most, each in the words of its schema."""
+
+    code = "invalid_value"
+    title = "The value is not what its schema says"
+
+    def __init__(self, violations: Sequence[Mapping[str, str]]) -> None:
+        super().__init__()
+        self.violations = violations
 
 
 class InvalidConflictToken(InvalidRequest):
@@ -265,6 +279,35 @@ class VersionConflict(Conflict):
 class IdempotencyKeyReused(Conflict):
     code = "idempotency_key_reused"
     title = "The Idempotency-Key belongs to another request"
+
+
+class QuotaExceeded(Conflict):
+    """`used` and `allowed` by what is counted; None of what has no limit."""
+
+    code = "quota_exceeded"
+    title = "The player would have more than a player may have"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        used: Mapping[str, int] | None = None,
+        allowed: Mapping[str, int | None] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.used: Mapping[str, int] = used or {}
+        self.allowed: Mapping[str, int | None] = allowed or {}
+
+
+class BatchFailed(Conflict):
+    """`failures` are those of what cannot be done, by their places in the request."""
+
+    code = "batch_failed"
+    title = "Something of it cannot be done, so nothing was"
+
+    def __init__(self, failures: Mapping[int, PlaymeshError]) -> None:
+        super().__init__()
+        self.failures = failures
 
 
 class TooManyRequests(PlaymeshError):

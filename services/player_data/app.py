@@ -6,17 +6,28 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from services.player_data import wire
+from services.player_data import batch_wire, wire
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
-from services.player_data.appkeys import ERASURE, EXPORT, PROFILES, RECORDS, SUMMARIES
+from services.player_data.appkeys import (
+    AS_OF,
+    ERASURE,
+    EXPORT,
+    MERGING,
+    PROFILES,
+    RECORDS,
+    SUMMARIES,
+)
+from services.player_data.as_of import AsOf
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
 from services.player_data.handlers import routes
+from services.player_data.merging import Merging
 from services.player_data.ports import RecordStore
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
 from services.player_data.settings import Settings
 from services.player_data.summary import Summaries
+from services.player_data.usage import Quota
 from shared import errors
 from shared.auth.middleware import JWKS_CLIENT, trust
 from shared.clock import Clock, SystemClock
@@ -31,34 +42,46 @@ _CLOCK = SystemClock()
 
 
 @contextlib.asynccontextmanager
-async def open_records(server: ServerSettings, check: StartCheck) -> AsyncIterator[RecordStore]:
+async def open_records(
+    server: ServerSettings, check: StartCheck, quota: Quota
+) -> AsyncIterator[RecordStore]:
     """Raises Unavailable where a file cannot be used; `check` learns what AWS must have."""
     if server.aws is None:
         database = Database(server.data_dir / "player_data.db", MIGRATIONS)
         await database.open()
-        yield SqliteRecordStore(database)
+        yield SqliteRecordStore(database, quota)
         await database.close()
         return
     # Imported here: where nothing is kept in AWS, its libraries need not be installed.
-    from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore  # noqa: PLC0415
+    from services.player_data.adapters.dynamodb import (  # noqa: PLC0415
+        TABLES,
+        DynamoRecordStore,
+    )
     from shared import aws, dynamodb  # noqa: PLC0415
 
     async with aws.client("dynamodb") as client:
-        prefix, tables = server.aws.table_prefix, (RECORDS, RECORD_VERSIONS)
-        check.add(dynamodb.probes(client, prefix, *tables))
-        yield DynamoRecordStore(client, prefix)
+        prefix = server.aws.table_prefix
+        check.add(dynamodb.probes(client, prefix, *TABLES))
+        yield DynamoRecordStore(client, prefix, quota)
 
 
 def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Application:
     app = new_app(
         largest_body=_LARGEST_BODY,
-        describe={errors.VersionConflict: wire.describe_conflict},
+        describe={
+            errors.VersionConflict: wire.describe_conflict,
+            errors.InvalidValue: wire.describe_violations,
+            errors.QuotaExceeded: wire.describe_quota,
+            errors.BatchFailed: batch_wire.describe_failures,
+        },
     )
-    app[RECORDS] = Records(store, clock)
-    app[PROFILES] = Profiles(store, clock)
+    app[RECORDS] = records = Records(store, settings.collections, clock)
+    app[PROFILES] = Profiles(records)
     app[ERASURE] = Erasure(store)
     app[EXPORT] = Export(store)
-    app[SUMMARIES] = Summaries(store)
+    app[MERGING] = Merging(store, settings.collections, clock)
+    app[SUMMARIES] = Summaries(store, settings.quota, clock)
+    app[AS_OF] = AsOf(store)
     app.add_routes(routes)
     trust(app, service="player_data", clock=clock, **asdict(settings.trust))
     return app
@@ -66,6 +89,7 @@ def create_app(settings: Settings, store: RecordStore, clock: Clock) -> web.Appl
 
 async def run(settings: Settings, clock: Clock = _CLOCK) -> None:
     check = StartCheck()
-    async with open_records(settings.server, check) as store, check.passing():
+    store_of = open_records(settings.server, check, settings.quota)
+    async with store_of as store, check.passing():
         app = create_app(settings, store, clock)
         await serve(app, settings.server, ready=[check.not_ready, app[JWKS_CLIENT].not_ready])

@@ -1,8 +1,8 @@
 """Records: JSON values of a player, versioned, under a collection and a key."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
@@ -13,6 +13,13 @@ LARGEST_VALUE = 350 * 1024
 """Bytes of a value as UTF-8 JSON; a DynamoDB item holds 400 KB in all."""
 LARGEST_PAGE = 1024 * 1024
 """Characters of all values of a page, unless its first record alone has more."""
+MOST_WRITES = 25
+"""Done together: what games need, and what a transaction of DynamoDB holds four times."""
+LARGEST_WRITES = 3 * 1024 * 1024
+"""Bytes of all values that are written together; a transaction of DynamoDB holds 4 MB."""
+_TOO_MUCH = f"all values together have more than {LARGEST_WRITES} bytes"
+MOST_REMEMBERED = 4096
+"""Bytes of a value that a receipt has itself; a longer one it finds among the versions."""
 HISTORY = 10
 """Earlier versions of a key that are kept. With another number, those of before may get lost."""
 
@@ -43,6 +50,11 @@ class RecordKey:
     collection: str
     key: str
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """By which keys are in order."""
+        return self.player, self.collection, self.key
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -50,6 +62,9 @@ class Record:
 
     So a version never comes back, also not when a key is deleted and written again; only where the
     whole player was erased does a key begin with 1 once more.
+
+    `written_by` is the subject of who wrote it, empty of what is older than that. `previous_at` is
+    when the version before was written, or deleted; None of the first.
     """
 
     key: RecordKey
@@ -57,6 +72,8 @@ class Record:
     version: int
     created_at: datetime
     updated_at: datetime
+    written_by: str = ""
+    previous_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +94,6 @@ class Precondition:
     def at(cls, *versions: int) -> "Precondition":
         return cls(frozenset(versions), may_be_absent=False)
 
-    @property
-    def may_overwrite(self) -> bool:
-        """Whether there is any record that it admits."""
-        return self.versions is None or bool(self.versions)
-
     def admits(self, current: Record | None) -> bool:
         if current is None:
             return self.may_be_absent
@@ -93,12 +105,64 @@ Precondition.ABSENT = Precondition(frozenset(), may_be_absent=True)
 Precondition.EXISTS = Precondition(None, may_be_absent=False)
 
 
+Change = Callable[[Record | None], str | None]
+"""What a key holds after, of what it holds before; None is nothing. Pure: it may be asked again.
+
+Where that is the text that is there nothing changes.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """`change` is the JSON text that the key is to hold, None to delete it, or makes one of both.
+
+    It keeps the values of the `keep` versions before it.
+    """
+
+    key: RecordKey
+    change: str | Change | None
+    precondition: Precondition
+    keep: int
+
+    def outcome(self, current: Record | None) -> str | None:
+        """The value after. Raises VersionConflict with the current record, and what it raises."""
+        if not self.precondition.admits(current):
+            raise errors.VersionConflict(current=current)
+        return self.change(current) if callable(self.change) else self.change
+
+    def idle(self, value: str | None, current: Record | None) -> "Written | None":
+        """The answer where its outcome, `value`, changes nothing."""
+        if value is None and current is None:
+            return Written(self.key, version=None, record=None, created=False)
+        if callable(self.change) and current is not None and current.value == value:
+            return Written(self.key, current.version, current, created=False)
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
-    """`created`: there was no record before."""
+    """What has become of a write: `record` is None where there is none after it.
 
-    record: Record
+    `version` is None where there was none before it either. `created`: there was no record before.
+    """
+
+    key: RecordKey
+    version: int | None
+    record: Record | None
     created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """By what a request of a player's is known when it comes again, until it expires.
+
+    `key` and `request` are digests, of its Idempotency-Key and of all that it asks for.
+    """
+
+    player: str
+    key: bytes
+    request: bytes
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +208,30 @@ class ExportPage:
 
     held: list[Held]
     next_after: Position | None
+
+
+def outcomes(writes: Sequence[Write], current: Sequence[Record | None]) -> Sequence[str | None]:
+    """What every key will hold, of what it holds. Raises BatchFailed."""
+    found: list[str | None] = []
+    failures: dict[int, errors.PlaymeshError] = {}
+    size = 0
+    for place, (write, record) in enumerate(zip(writes, current, strict=True)):
+        if size > LARGEST_WRITES:
+            # What would become of it takes time to find out, and it is too much already.
+            failures[place] = errors.TooLarge(_TOO_MUCH)
+            continue
+        try:
+            value = write.outcome(record)
+        except errors.PlaymeshError as error:
+            failures[place] = error
+            continue
+        found.append(value)
+        size += len(value.encode()) if value else 0
+        if size > LARGEST_WRITES:
+            failures[place] = errors.TooLarge(_TOO_MUCH)
+    if failures:
+        raise errors.BatchFailed(failures)
+    return found
 
 
 def fill_page(records: Iterable[Record]) -> list[Record]:

@@ -1,6 +1,6 @@
 """What player_data keeps, and the law that every store of it obeys."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -9,21 +9,21 @@ from services.player_data.models import (
     ExportPage,
     Page,
     Position,
-    Precondition,
+    Receipt,
     Record,
     RecordKey,
+    Write,
     Written,
 )
+from services.player_data.past import PastPage
+from services.player_data.usage import Usage
 
 
 class RecordStore(Protocol):
     """Records by player, collection and key. Every method raises Unavailable in bad weather.
 
-    A write is one atomic step: its precondition is checked against the state that it changes.
-    Where the precondition does not hold it raises VersionConflict with the record as it is
-    (`current`, None where there is none) and changes nothing. Reads see every acknowledged
-    write. The version of a key grows by one with each write, deletions included, until its player
-    is erased.
+    Reads see every acknowledged write. The version of a key grows by one with each write,
+    deletions included, until its player is erased.
 
     A write to version n keeps the values of the versions n - `keep` to n - 1, in the same step:
     its failure neither adds to what is kept nor takes from it. Two numbers over the life of a key
@@ -32,24 +32,43 @@ class RecordStore(Protocol):
 
     async def get(self, key: RecordKey) -> Record | None: ...
 
-    async def put(
-        self,
-        key: RecordKey,
-        value: str,
-        *,
-        precondition: Precondition,
-        keep: int,
-        now: datetime,
-    ) -> Written:
-        """The record as stored. `created_at` is that of the last creation."""
+    async def get_many(self, keys: Collection[RecordKey]) -> Collection[Record]:
+        """Those of different keys that there are, in any order; not all as of one moment."""
         ...
 
-    async def delete(
-        self, key: RecordKey, *, precondition: Precondition, keep: int, now: datetime
-    ) -> int | None:
-        """The version of the deletion; None, and no change, where there was no record.
+    async def write(
+        self,
+        writes: Sequence[Write],
+        *,
+        by: str,
+        now: datetime,
+        receipt: Receipt | None = None,
+        within_quota: bool = False,
+    ) -> Sequence[Written]:
+        """Do all writes or none, at most MOST_WRITES, of different keys of one player; in order.
 
-        Not the record: a store whose reply got lost could not tell it a second time.
+        One atomic step: what a write makes of a record is stored only in place of that record. `by`
+        is who writes. `created_at` is that of the last creation. What changes nothing, as a Change
+        may, and to delete what is not there, makes no version.
+
+        Raises BatchFailed with the error of every write that cannot be done, a precondition that
+        does not hold being VersionConflict with the record as it is, and changes nothing then.
+        Unavailable where others change the records all the time.
+
+        With a `receipt` the writes are done once: where they were done before, and the receipt has
+        not expired at `now` (which it has *at* its instant), nothing changes, and the answer is
+        what it was then. Where it was another request, it raises IdempotencyKeyReused. What failed
+        leaves no receipt. Of many callers with one receipt one writes, and all are answered alike.
+        Where the answer had a value of more than MOST_REMEMBERED, of a change that is a function,
+        and the key has pushed it out of its versions since, it raises Conflict.
+
+        Raises QuotaExceeded with `within_quota`, and changes nothing, where the player would have
+        more of something than the quota that the store was given, and more of it than before.
+        Without, writes count and are not refused. Nobody is refused who has not more, or would
+        not. A store that counts beside the writes may err there for a minute: after a writer
+        crashed, and by less than 1 KB for a record that another process writes. And it may admit
+        more than the quota, by what other processes have written in the last ten seconds, and by
+        what writers have that crashed within a week.
         """
         ...
 
@@ -94,6 +113,33 @@ class RecordStore(Protocol):
         """The collections that have a current record, by name and in the order of code points.
 
         What was deleted, and earlier versions, count for nothing.
+        """
+        ...
+
+    async def usage(self, player: str, *, now: datetime) -> Usage:
+        """The sum of what `summary` has.
+
+        A store that counts beside the writes may be wrong where the sum is over 1 MiB: by 1 KB for
+        each record that was written since it last counted anew, and by what writers have written
+        in whose process it ended; for a week at most.
+        """
+        ...
+
+    async def as_of(
+        self,
+        player: str,
+        moment: datetime,
+        *,
+        collection: str | None,
+        after: RecordKey | None,
+        limit: int,
+    ) -> PastPage:
+        """What the player's keys held at a moment, as far as what is kept of them tells.
+
+        In the order of collection and key, strictly after `after`; what held nothing is left out. A
+        page is of at most `limit` keys, and holds LARGEST_PAGE characters of values, but one record
+        whatever its size. What is written meanwhile may push out what it would have found, and
+        that is incomplete then, but never wrong.
         """
         ...
 

@@ -2,57 +2,47 @@
 
 from collections.abc import Mapping
 
-from services.player_data.models import HISTORY, Precondition, RecordKey, check_size
-from services.player_data.ports import RecordStore
+from services.player_data.changes import put
+from services.player_data.collections import Caller
+from services.player_data.models import Record, RecordKey
+from services.player_data.records import Asked, KeyedRequest, Records
 from shared import errors, strict_json
-from shared.clock import Clock
 from shared.strict_json import JsonValue
 
 COLLECTION = "profile"
 KEY = "player"
-_ATTEMPTS = 8
 
 
 class Profiles:
-    def __init__(self, store: RecordStore, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, records: Records) -> None:
+        self._records = records
 
-    async def get(self, player: str) -> Mapping[str, str]:
+    async def get(self, caller: Caller) -> Mapping[str, str]:
         """Raises NotFound where nothing was ever set."""
-        record = await self._store.get(_key(player))
-        if record is None:
-            raise errors.NotFound("no player data has been set")
+        try:
+            record = await self._records.get(caller, _key(caller))
+        except errors.NotFound:
+            raise errors.NotFound("no player data has been set") from None
         return {
             name: text for name, text in _members(record.value).items() if isinstance(text, str)
         }
 
-    async def set(self, player: str, fields: Mapping[str, str]) -> None:
+    async def set(
+        self, caller: Caller, fields: Mapping[str, str], request: KeyedRequest | None = None
+    ) -> None:
         """Set these fields and leave the others, also while another device does the same.
 
         Raises TooLarge where all of them together are.
         """
-        key = _key(player)
-        for _ in range(_ATTEMPTS):
-            record = await self._store.get(key)
-            merged = {**(_members(record.value) if record else {}), **fields}
-            precondition = Precondition.at(record.version) if record else Precondition.ABSENT
-            try:
-                await self._store.put(
-                    key,
-                    check_size(strict_json.dumps(merged)),
-                    precondition=precondition,
-                    keep=HISTORY,
-                    now=self._clock.now(),
-                )
-            except errors.VersionConflict:
-                continue
-            return
-        raise errors.Unavailable("the player data is being changed too often")
+
+        def merge(current: Record | None) -> str:
+            return put({**(_members(current.value) if current else {}), **fields})
+
+        await self._records.write(caller, Asked(_key(caller), merge), request)
 
 
-def _key(player: str) -> RecordKey:
-    return RecordKey(player, COLLECTION, KEY)
+def _key(caller: Caller) -> RecordKey:
+    return RecordKey(caller.subject, COLLECTION, KEY)
 
 
 def _members(value: str) -> Mapping[str, JsonValue]:

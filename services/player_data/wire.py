@@ -1,14 +1,17 @@
 """Records, pages and cursors as JSON; preconditions as HTTP headers."""
 
 import binascii
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 from services.player_data.models import (
+    LARGEST_PAGE,
     CollectionSummary,
     ExportPage,
     Page,
@@ -16,10 +19,13 @@ from services.player_data.models import (
     Precondition,
     Record,
     RecordKey,
+    Written,
     check_name,
 )
+from services.player_data.past import Past, PastPage
+from services.player_data.usage import Quota, Usage
 from shared import errors, strict_json
-from shared.clock import to_iso
+from shared.clock import from_iso, to_iso
 from shared.http.bodies import Fields, read_query
 from shared.http.etags import etag, parse_versions
 from shared.ids import is_id
@@ -27,8 +33,10 @@ from shared.strict_json import JsonValue
 
 _MOST_RECORDS = 100
 _LONGEST_FIELD = 1024
-_LONGEST_CURSOR = 512
+LONGEST_CURSOR = 512
+_LONGEST_MOMENT = 64
 _LARGEST_VERSION = 2**63 - 1
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _MOST_FIELDS = 64
 _NAME_OF_PLAYER = "player_name"
 _ANSWERED = frozenset(("UserID", "PlayerName"))
@@ -40,6 +48,7 @@ class Listing:
     prefix: str
     after: RecordKey | None
     limit: int
+    as_of: datetime | None
 
 
 def read_player(match_info: Mapping[str, str]) -> str:
@@ -56,6 +65,13 @@ def read_key(match_info: Mapping[str, str], player: str) -> RecordKey:
         check_name(match_info["collection"], "collection"),
         check_name(match_info["key"], "key"),
     )
+
+
+def read_version(match_info: Mapping[str, str]) -> int:
+    text = match_info["version"]
+    if not _VERSION.fullmatch(text):
+        raise errors.InvalidRequest("a version is a whole number from 1 on")
+    return int(text)
 
 
 def read_precondition(headers: CIMultiDictProxy[str]) -> Precondition:
@@ -89,7 +105,11 @@ def read_listing(request: web.Request, player: str) -> Listing:
     prefix = fields.optional_text("prefix", longest=128)
     if prefix is not None and collection is None:
         raise errors.InvalidRequest("`prefix` needs a `collection`")
-    cursor = fields.optional_text("cursor", longest=_LONGEST_CURSOR)
+    # An empty one is refused: who asks for the past must not take the present for it.
+    as_of = fields.text("as_of", longest=_LONGEST_MOMENT) if "as_of" in fields.names() else None
+    if as_of is not None and prefix is not None:
+        raise errors.InvalidRequest("send `prefix` or `as_of`, not both")
+    cursor = fields.optional_text("cursor", longest=LONGEST_CURSOR)
     return Listing(
         collection=check_name(collection, "collection") if collection else None,
         prefix=check_name(prefix, "prefix")
@@ -97,6 +117,7 @@ def read_listing(request: web.Request, player: str) -> Listing:
         else prefix or "",
         after=_read_cursor(cursor, player, collection) if cursor else None,
         limit=_read_limit(fields.optional_text("limit", longest=8)),
+        as_of=_read_moment(as_of) if as_of is not None else None,
     )
 
 
@@ -106,8 +127,18 @@ def render_record(record: Record) -> str:
     return names[:-1] + ',"value":' + record.value + "}"
 
 
+def written_names(written: Written) -> dict[str, object]:
+    """Of what was deleted; `version` is null where there was nothing."""
+    return {
+        "collection": written.key.collection,
+        "key": written.key.key,
+        "version": written.version,
+        "deleted": True,
+    }
+
+
 def render_page(page: Page) -> str:
-    cursor = _encoded(_parts(page.next_after)) if page.next_after else None
+    cursor = encode_cursor(_parts(page.next_after)) if page.next_after else None
     records = ",".join(render_record(record) for record in page.records)
     return '{"records":[' + records + '],"cursor":' + strict_json.dumps(cursor) + "}"
 
@@ -117,10 +148,10 @@ def render_versions(versions: Sequence[Record]) -> str:
 
 
 def read_position(request: web.Request, player: str) -> Position | None:
-    cursor = read_query(request).optional_text("cursor", longest=_LONGEST_CURSOR)
+    cursor = read_query(request).optional_text("cursor", longest=LONGEST_CURSOR)
     if cursor is None:
         return None
-    match _decoded(cursor):
+    match decode_cursor(cursor):
         case [str(owner), str(collection), str(key), int(version)] if (
             owner == player and 0 <= version <= _LARGEST_VERSION
         ):
@@ -134,7 +165,7 @@ def render_export(page: ExportPage) -> str:
         for current in (True, False)
     )
     after = page.next_after
-    cursor = _encoded([*_parts(after.key), after.version]) if after else None
+    cursor = encode_cursor([*_parts(after.key), after.version]) if after else None
     return f'{{"records":[{records}],"versions":[{versions}],"cursor":{strict_json.dumps(cursor)}}}'
 
 
@@ -157,14 +188,58 @@ def render_summary(collections: Sequence[CollectionSummary]) -> dict[str, object
     }
 
 
-def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:
-    """The current record, so that a client can merge without another round trip."""
+def render_usage(used: Usage, quota: Quota) -> dict[str, object]:
+    """Null in the quota: there is none."""
+    return {**asdict(used), "quota": asdict(quota)}
+
+
+def render_past(page: PastPage, moment: datetime) -> str:
+    """Each record with whether it is what there was; `version` null where nothing is kept."""
+    cursor = encode_cursor(_parts(page.next_after)) if page.next_after else None
+    head = {
+        "as_of": to_iso(moment),
+        "complete": all(one.is_complete for one in page.held),
+        "cursor": cursor,
+    }
+    records = ",".join(_render_held(one) for one in page.held)
+    return strict_json.dumps(head)[:-1] + ',"records":[' + records + "]}"
+
+
+def _render_held(one: Past) -> str:
+    names: dict[str, object] = {
+        "collection": one.key.collection,
+        "key": one.key.key,
+        "version": None,
+    }
+    if one.record is not None:
+        names = _names(one.record)
+    text = strict_json.dumps({**names, "complete": one.is_complete})
+    return text if one.record is None else text[:-1] + ',"value":' + one.record.value + "}"
+
+
+def describe_quota(error: errors.QuotaExceeded) -> Mapping[str, object]:
+    return {"used": error.used, "allowed": error.allowed}
+
+
+def describe_conflict(
+    error: errors.VersionConflict, *, largest: int = LARGEST_PAGE
+) -> Mapping[str, object]:
+    """The current record, so that a client can merge without another round trip.
+
+    Without its value where that has more than `largest` characters.
+    """
     current = error.current
     if not isinstance(current, Record):
         return {"current": None}
+    if len(current.value) > largest:
+        return {"current": _names(current)}
     # Not the rendered record parsed again: that is one level deeper than a value may be.
     value = strict_json.loads(current.value.encode())
     return {"current": {**_names(current), "value": value}}
+
+
+def describe_violations(error: errors.InvalidValue) -> Mapping[str, object]:
+    return {"violations": error.violations}
 
 
 def record_headers(record: Record) -> dict[str, str]:
@@ -199,6 +274,7 @@ def _names(record: Record) -> dict[str, object]:
         "version": record.version,
         "created_at": to_iso(record.created_at),
         "updated_at": to_iso(record.updated_at),
+        "written_by": record.written_by or record.key.player,
     }
 
 
@@ -216,24 +292,34 @@ def _read_limit(text: str | None) -> int:
     return int(text)
 
 
+def _read_moment(text: str) -> datetime:
+    try:
+        return from_iso(text)
+    except ValueError:
+        raise errors.InvalidRequest(
+            "`as_of` must be a moment with its time zone, as RFC 3339 writes it"
+        ) from None
+
+
 def _parts(key: RecordKey) -> list[str]:
     return [key.player, key.collection, key.key]
 
 
 def _read_cursor(cursor: str, player: str, collection: str | None) -> RecordKey:
     """A cursor holds only where it was given: the same player, the same collection."""
-    match _decoded(cursor):
+    match decode_cursor(cursor):
         case [str(owner), str(found), str(key)] if owner == player:
             if collection in (None, found):
                 return RecordKey(player, found, key)
     raise errors.InvalidRequest("`cursor` is not one that this list has given")
 
 
-def _encoded(position: Sequence[object]) -> str:
+def encode_cursor(position: Sequence[object]) -> str:
+    """Opaque to who gets it, but no secret."""
     return urlsafe_b64encode(strict_json.dumps(position).encode()).decode().rstrip("=")
 
 
-def _decoded(cursor: str) -> JsonValue:
+def decode_cursor(cursor: str) -> JsonValue:
     """None of what is no cursor at all."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)

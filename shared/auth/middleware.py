@@ -65,6 +65,14 @@ def require_player(scope: str | None = None) -> Callable[[Handler], Handler]:
     )
 
 
+def require_player_or_scope(*scopes: str) -> Callable[[Handler], Handler]:
+    """Any player passes, and a service whose token carries one of `scopes`; others get 403."""
+    return _require(
+        lambda claims: _is_player(claims) or not claims.scopes.isdisjoint(scopes),
+        f"a player's token, or a service token with the scope {' or '.join(scopes)}, is required",
+    )
+
+
 def _require(check: Check, detail: str) -> Callable[[Handler], Handler]:
     """The check is in the handler itself: whatever is wrapped around it, nobody gets past it."""
 

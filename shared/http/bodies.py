@@ -17,9 +17,9 @@ _MOST_FIELDS = 64
 _UNSET = "application/octet-stream"  # aiohttp's word for a missing Content-Type
 
 
-async def read_json(request: web.Request) -> JsonValue:
-    """Any JSON value. A missing Content-Type counts as JSON, another one does not."""
-    if request.content_type not in ("application/json", _UNSET):
+async def read_json(request: web.Request, *, media_type: str = "application/json") -> JsonValue:
+    """Any JSON value. A missing Content-Type counts as `media_type`, another one does not."""
+    if request.content_type not in (media_type, _UNSET):
         raise web.HTTPUnsupportedMediaType
     return _parse(await _read(request))
 

@@ -35,14 +35,15 @@ from services.identity.models import (
     Redeemed,
     SessionKey,
 )
-from services.player_data.adapters.dynamodb import DynamoRecordStore
+from services.player_data import models
+from services.player_data.adapters.dynamodb import TABLES, DynamoRecordStore
 from services.player_data.models import HISTORY, Precondition, Record
 from services.player_data.ports import RecordStore
 from shared import errors
 from shared.aws import Client
 from shared.ids import new_id
 from tests.conformance.accounts import BANNED, account
-from tests.conformance.dynamodb import FEW, TABLES, DynamoIdentityStoreTests, OnDynamo
+from tests.conformance.dynamodb import DynamoIdentityStoreTests, OnDynamo
 from tests.conformance.grants import GRANT
 from tests.conformance.grants import LATER as LATER_GRANT
 from tests.conformance.grants import find as find_grant
@@ -60,8 +61,8 @@ from tests.conformance.identities import (
 from tests.conformance.identity_bans import BAN as IDENTITY_BAN
 from tests.conformance.identity_bans import FOR_A_WEEK
 from tests.conformance.identity_bans import find as find_ban
-from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, numbers, put
-from tests.conformance.records_model import RecordStoreMachine
+from tests.conformance.records import KEY, STATES, T0, T1, T2, delete, numbers, put, write
+from tests.conformance.records_model import FEW, RecordStoreMachine
 from tests.conformance.sessions import ADVANCED, GRACE, LATER, MILLISECOND, SESSION, redeem, start
 from tests.support.aws import client, new_tables
 from tests.support.interruptions import Crash, Interruption, When
@@ -667,13 +668,7 @@ class AmbiguousWrites(OnDynamo):
         seen = await other.get(KEY)
         twice.meanwhile = lambda: others(other)
         # At the moment of the earlier writes, which must not be taken for this one.
-        written = await store.put(
-            KEY,
-            '"mine"',
-            precondition=condition(seen),
-            keep=keep,
-            now=T0,
-        )
+        written = await write(store, models.Write(KEY, '"mine"', condition(seen), keep), now=T0)
         assert written.record == Record(KEY, '"mine"', last_version + 1, T0, T0)
         assert written.created == (state != "present")
         await _same_as_once(dynamodb, other, state, others, '"mine"', keep)
@@ -782,9 +777,9 @@ class AmbiguousWrites(OnDynamo):
         store = DynamoRecordStore(twice, prefix)
         seen = await put(store)
         winner = await put(store, value='"winner"')
-        for write in (put, delete):
+        for change in (put, delete):
             with pytest.raises(errors.VersionConflict) as conflict:
-                await write(store, precondition=Precondition.at(seen.version))
+                await change(store, precondition=Precondition.at(seen.version))
             assert conflict.value.current == winner
 
     async def test_a_deletion_that_found_nothing_finds_nothing_twice(

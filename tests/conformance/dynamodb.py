@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from services.identity.adapters.dynamodb import (
@@ -23,7 +22,7 @@ from services.identity.adapters.dynamodb import (
     DynamoSessionStore,
 )
 from services.identity.models import Ban, Mark, SessionKey
-from services.player_data.adapters.dynamodb import RECORD_VERSIONS, RECORDS, DynamoRecordStore
+from services.player_data.adapters.dynamodb import TABLES, DynamoRecordStore
 from shared import errors
 from shared.aws import Client
 from shared.clock import from_millis, to_seconds
@@ -36,12 +35,11 @@ from tests.conformance.idempotency import FIRST, NOW, IdempotencyStoreContract
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.identity_bans import BAN, FOR_A_WEEK, UNTIL, IdentityBanStoreContract
 from tests.conformance.records import RecordStoreContract
-from tests.conformance.records_model import RecordStoreMachine
+from tests.conformance.records_as_of import AsOfContract
+from tests.conformance.records_model import FEW, RecordStoreMachine
+from tests.conformance.records_together import WritesContract
 from tests.conformance.sessions import ALICE, SESSION, SessionStoreContract, redeem, start
 from tests.support.aws import EventuallyConsistent, client, new_tables
-
-TABLES = (RECORDS, RECORD_VERSIONS)
-FEW = settings(max_examples=8, stateful_step_count=40, deadline=None)
 
 
 class OnDynamo:
@@ -216,7 +214,7 @@ class DynamoSessionStoreTests(OnDynamo, SessionStoreContract):
         assert shards == {str(number) for number in range(8)}
 
 
-class DynamoRecordStoreTests(OnDynamo, RecordStoreContract):
+class DynamoRecordStoreTests(OnDynamo, RecordStoreContract, WritesContract, AsOfContract):
     @pytest.fixture
     async def store(self, dynamodb: Client) -> DynamoRecordStore:
         return DynamoRecordStore(dynamodb, await new_tables(dynamodb, *TABLES))

@@ -19,6 +19,8 @@ from services.player_data.models import (
     Precondition,
     Record,
     RecordKey,
+    Write,
+    Written,
     check_name,
 )
 from services.player_data.ports import RecordStore
@@ -29,10 +31,20 @@ BOB = "b" * 32
 KEY = RecordKey(ALICE, "saves", "slot1")
 ALPHABET = "".join(sorted(string.ascii_letters + string.digits + "._~:@-"))
 
-T0 = datetime(2026, 10, 25, 0, 59, 59, 1000, tzinfo=UTC)
+T0 = datetime(2037, 10, 25, 0, 59, 59, 1000, tzinfo=UTC)
+"""Later than tests are run: DynamoDB Local deletes what has expired, too."""
 T1 = T0 + timedelta(milliseconds=1)
 T2 = T0 + timedelta(hours=1)
 T3 = T0 + timedelta(days=4000)
+
+
+async def write(store: RecordStore, one: Write, *, now: datetime = T0) -> Written:
+    """Raises what is in its way."""
+    try:
+        (written,) = await store.write([one], by="", now=now)
+    except errors.BatchFailed as failed:
+        raise failed.failures[0] from None
+    return written
 
 
 async def put(
@@ -44,7 +56,8 @@ async def put(
     keep: int = HISTORY,
     now: datetime = T0,
 ) -> Record:
-    written = await store.put(key, value, precondition=precondition, keep=keep, now=now)
+    written = await write(store, Write(key, value, precondition, keep), now=now)
+    assert written.record
     return written.record
 
 
@@ -56,7 +69,7 @@ async def delete(
     keep: int = HISTORY,
     now: datetime = T0,
 ) -> int | None:
-    return await store.delete(key, precondition=precondition, keep=keep, now=now)
+    return (await write(store, Write(key, None, precondition, keep), now=now)).version
 
 
 async def numbers(store: RecordStore, key: RecordKey = KEY) -> list[int]:

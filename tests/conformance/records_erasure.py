@@ -9,12 +9,12 @@ import pytest
 import structlog
 from botocore.exceptions import ClientError
 
-from services.player_data.adapters.dynamodb import RECORDS, DynamoRecordStore
+from services.player_data.adapters.dynamodb import RECORDS, TABLES, DynamoRecordStore
 from services.player_data.models import Precondition, RecordKey
 from shared import errors
 from shared.aws import Client
 from shared.dynamodb import Item, Table, TableDefinition, string
-from tests.conformance.dynamodb import TABLES, OnDynamo
+from tests.conformance.dynamodb import OnDynamo
 from tests.conformance.records import (
     ALICE,
     BOB,
@@ -32,7 +32,7 @@ from tests.support.lost_replies import Interrupted, NeverAnswers, SentTwice
 Write = Callable[..., Awaitable[object]]
 """`put` or `delete`."""
 OPERATIONS = frozenset({"query", "batch_write_item"})
-CALLS = 11
+CALLS = 12
 """Of an erasure of five versions and four records in steps of three."""
 
 

@@ -1,25 +1,97 @@
-"""A dict that behaves as every store of records promises, and any sequence of calls on both."""
+"""Any sequence of calls on a store of records and on a dict, with the same answers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from services.player_data.models import Held, Page, Position, Precondition, Record, RecordKey
+from services.player_data.models import (
+    MOST_REMEMBERED,
+    Change,
+    Held,
+    Position,
+    Precondition,
+    Receipt,
+    Record,
+    RecordKey,
+    Write,
+    Written,
+)
 from services.player_data.ports import RecordStore
 from shared import errors
+from tests.conformance.records_dict import Model
+from tests.support.long import LONG
 
+T = TypeVar("T")
 OpenStore = Callable[[], AbstractAsyncContextManager[RecordStore]]
+
+FULL = settings(max_examples=500, stateful_step_count=50, deadline=None)
+FEW = FULL if LONG else settings(max_examples=8, stateful_step_count=40, deadline=None)
+"""Of a store that takes milliseconds for a call."""
+MODEST = FULL if LONG else settings(max_examples=80, stateful_step_count=50, deadline=None)
 
 PLAYERS = ["a" * 32, "a" * 31 + "b"]
 COLLECTIONS = ["a", "a-b"]
 KEYS = ["a", "a_", "aB"]
 """Few, so that a run comes back to a key often."""
 KEEP = {"a": 3, "a_": 1, "aB": 0}
+WRITERS = ["a" * 32, "service:shop"]
+IDEMPOTENCY_KEYS = [b"k" * 32, b"l" * 32]
+
+
+@dataclass(frozen=True)
+class Add:
+    """One kind of function: what is there counts as 0 where there is nothing."""
+
+    amount: int
+
+    def __call__(self, current: Record | None) -> str:
+        return str(_number(current) + self.amount)
+
+
+@dataclass(frozen=True)
+class RaiseTo:
+    value: int
+
+    def __call__(self, current: Record | None) -> str:
+        return str(max(_number(current), self.value))
+
+
+@dataclass(frozen=True)
+class Lengthen:
+    """Makes a value that no receipt has itself, of which there is none that counts."""
+
+    def __call__(self, current: Record | None) -> str:
+        return '"' + "x" * MOST_REMEMBERED + f'{current.version if current else 0}"'
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Raises where there is nothing to remove."""
+
+    def __call__(self, current: Record | None) -> None:
+        if current is None:
+            raise errors.NotFound("nothing is there")
+
+
+@dataclass(frozen=True)
+class Leave:
+    def __call__(self, current: Record | None) -> str | None:
+        return current.value if current else None
+
+
+def _number(current: Record | None) -> int:
+    if current and not current.value.isdigit():
+        raise errors.Conflict("it is no number")
+    return int(current.value) if current else 0
+
 
 keys = st.builds(
     RecordKey, st.sampled_from(PLAYERS), st.sampled_from(COLLECTIONS), st.sampled_from(KEYS)
@@ -33,104 +105,52 @@ preconditions = st.one_of(
         may_be_absent=st.booleans(),
     ),
 )
+small = st.integers(0, 9)
+changes: st.SearchStrategy[str | Change | None] = st.one_of(
+    small.map(str),
+    st.none(),
+    st.builds(Add, small),
+    st.builds(RaiseTo, small),
+    st.sampled_from([Leave(), Remove(), Lengthen()]),
+)
+# Mostly what can be done: of several that have conditions hardly ever all hold.
+mostly_always = st.one_of(st.just(Precondition.ALWAYS), st.just(Precondition.ALWAYS), preconditions)
 
 
-@dataclass
-class Model:
-    """The promise, in the plainest words."""
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a store, and what it was asked again with."""
 
-    records: dict[RecordKey, Record] = field(default_factory=dict)
-    last: dict[RecordKey, int] = field(default_factory=dict)
-    """The number of the last version of every key."""
-    overwritten: list[Record] = field(default_factory=list)
+    writes: Sequence[Write]
+    by: str
+    receipt: Receipt | None
 
-    def put(
-        self, key: RecordKey, value: str, precondition: Precondition, now: datetime
-    ) -> Record | errors.VersionConflict:
-        current = self.records.get(key)
-        if not precondition.admits(current):
-            return errors.VersionConflict(current=current)
-        if current:
-            self.overwritten.append(current)
-        self.last[key] = self.last.get(key, 0) + 1
-        created_at = current.created_at if current else now
-        self.records[key] = Record(key, value, self.last[key], created_at, now)
-        return self.records[key]
 
-    def delete(
-        self, key: RecordKey, precondition: Precondition
-    ) -> int | errors.VersionConflict | None:
-        current = self.records.get(key)
-        if not precondition.admits(current):
-            return errors.VersionConflict(current=current)
-        if current is None:
-            return None
-        self.overwritten.append(current)
-        self.last[key] += 1
-        del self.records[key]
-        return self.last[key]
-
-    def versions(self, key: RecordKey) -> Sequence[Record]:
-        oldest = self.last.get(key, 0) - KEEP[key.key]
-        return [
-            record
-            for record in reversed(self.overwritten)
-            if record.key == key and record.version >= oldest
-        ]
-
-    def export(self, player: str) -> Sequence[Held]:
-        held = []
-        for key in sorted(self.last, key=lambda key: (key.collection, key.key)):
-            if key.player == player:
-                if current := self.records.get(key):
-                    held.append(Held(current, is_current=True))
-                held += [Held(record, is_current=False) for record in self.versions(key)]
-        return held
-
-    def erase(self, player: str) -> None:
-        """As if there had never been anything."""
-        self.records = {key: one for key, one in self.records.items() if key.player != player}
-        self.last = {key: one for key, one in self.last.items() if key.player != player}
-        self.overwritten = [one for one in self.overwritten if one.key.player != player]
-
-    def list(
-        self,
-        player: str,
-        *,
-        collection: str | None,
-        prefix: str,
-        after: RecordKey | None,
-        limit: int,
-    ) -> Page:
-        start = (after.collection, after.key) if after else ("", "")
-        found = sorted(
-            (
-                record
-                for key, record in self.records.items()
-                if key.player == player
-                and collection in (None, key.collection)
-                and key.key.startswith(prefix)
-                and (key.collection, key.key) > start
-            ),
-            key=lambda record: (record.key.collection, record.key.key),
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    player = draw(st.sampled_from(PLAYERS))
+    names = draw(
+        st.lists(
+            st.tuples(st.sampled_from(COLLECTIONS), st.sampled_from(KEYS)),
+            min_size=1,
+            max_size=4,
+            unique=True,
         )
-        return Page(found[:limit], found[limit - 1].key if len(found) > limit else None)
-
-    def summary(self, player: str) -> Sequence[tuple[str, int, int, datetime]]:
-        of = [record for key, record in self.records.items() if key.player == player]
-        by_name = {
-            name: [one for one in of if one.key.collection == name]
-            for name in sorted({one.key.collection for one in of})
-        }
-        return [
-            (
-                name,
-                len(held),
-                sum(len(one.value) for one in held),
-                max(one.updated_at for one in held),
-            )
-            for name, held in by_name.items()
-        ]
+    )
+    writes = [
+        Write(
+            RecordKey(player, collection, key),
+            draw(changes),
+            draw(mostly_always),
+            KEEP[key],
+        )
+        for collection, key in names
+    ]
+    receipt = None
+    if idempotency_key := draw(st.one_of(st.none(), st.sampled_from(IDEMPOTENCY_KEYS))):
+        digest = hashlib.sha256(repr(writes).encode()).digest()
+        receipt = Receipt(player, idempotency_key, digest, datetime.max.replace(tzinfo=UTC))
+    return Request(writes, draw(st.sampled_from(WRITERS)), receipt)
 
 
 class RecordStoreMachine(RuleBasedStateMachine):
@@ -138,8 +158,10 @@ class RecordStoreMachine(RuleBasedStateMachine):
 
     def __init__(self, open_store: OpenStore) -> None:
         super().__init__()
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.model = Model()
+        self.now = datetime(2037, 1, 1, tzinfo=UTC)  # later than this is run, as T0
+        self.model = Model(KEEP)
+        self.sent: list[Request] = []
+        """Those that had a receipt."""
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
         self.store = self.runner.run(self.stack.enter_async_context(open_store()))
@@ -150,48 +172,43 @@ class RecordStoreMachine(RuleBasedStateMachine):
 
     @rule(key=keys, value=st.integers(0, 9).map(str), precondition=preconditions)
     def put(self, key: RecordKey, value: str, precondition: Precondition) -> None:
-        self.now += timedelta(milliseconds=1)
-
-        async def write() -> Record:
-            written = await self.store.put(
-                key, value, precondition=precondition, keep=KEEP[key.key], now=self.now
-            )
-            return written.record
-
-        expected = self.model.put(key, value, precondition, self.now)
-        try:
-            same(self.runner.run(write()), expected)
-        except errors.VersionConflict as conflict:
-            same(conflict, expected)
+        write = Write(key, value, precondition, KEEP[key.key])
+        self._write(Request([write], WRITERS[0], receipt=None))
 
     @rule(key=keys, precondition=preconditions)
     def delete(self, key: RecordKey, precondition: Precondition) -> None:
-        self.now += timedelta(milliseconds=1)
+        write = Write(key, None, precondition, KEEP[key.key])
+        self._write(Request([write], WRITERS[0], receipt=None))
 
-        async def write() -> int | None:
-            return await self.store.delete(
-                key, precondition=precondition, keep=KEEP[key.key], now=self.now
-            )
+    @rule(request=requests(), lifetime=st.integers(1, 30))
+    def write(self, request: Request, lifetime: int) -> None:
+        """Several at once, also functions, also with a receipt for `lifetime` steps."""
+        if request.receipt:
+            request = self._valid(request, lifetime)
+            self.sent.append(request)
+        self._write(request)
 
-        expected = self.model.delete(key, precondition)
-        try:
-            same(self.runner.run(write()), expected)
-        except errors.VersionConflict as conflict:
-            same(conflict, expected)
+    @precondition(lambda self: self.sent)
+    @rule(back=st.integers(1, 6), lifetime=st.integers(1, 30))
+    def repeat(self, back: int, lifetime: int) -> None:
+        """The request of a while ago, whose receipt holds, has expired or is of another by now."""
+        self._write(self._valid(self.sent[-min(back, len(self.sent))], lifetime))
 
     @rule(key=keys)
     def get(self, key: RecordKey) -> None:
-        async def read() -> Record | None:
-            return await self.store.get(key)
+        found = self._run(self.store.get(key))
+        assert _whole(found) == _whole(self.model.records.get(key))
 
-        assert self.runner.run(read()) == self.model.records.get(key)
+    @rule(asked=st.lists(keys, max_size=6, unique=True))
+    def get_many(self, asked: Collection[RecordKey]) -> None:
+        found = self._run(self.store.get_many(asked))
+        assert len(found) == len({one.key for one in found})
+        assert {_whole(one) for one in found} == {_whole(one) for one in self.model.get_many(asked)}
 
     @rule(key=keys)
     def versions(self, key: RecordKey) -> None:
-        async def read() -> Sequence[Record]:
-            return await self.store.versions(key)
-
-        assert self.runner.run(read()) == self.model.versions(key)
+        found = self._run(self.store.versions(key))
+        assert [*map(_whole, found)] == [*map(_whole, self.model.versions(key))]
 
     @rule(player=st.sampled_from(PLAYERS), limit=st.integers(1, 9))
     def export(self, player: str, limit: int) -> None:
@@ -205,15 +222,13 @@ class RecordStoreMachine(RuleBasedStateMachine):
                 if after is None:
                     return held
 
-        assert self.runner.run(read()) == self.model.export(player)
+        assert self._run(read()) == self.model.export(player)
 
     @rule(player=st.sampled_from(PLAYERS))
     def summary(self, player: str) -> None:
-        async def read() -> Sequence[tuple[str, int, int, datetime]]:
-            found = await self.store.summary(player)
-            return [(one.name, one.records, one.bytes, one.updated_at) for one in found]
-
-        assert self.runner.run(read()) == self.model.summary(player)
+        found = self._run(self.store.summary(player))
+        told = [(one.name, one.records, one.bytes, one.updated_at) for one in found]
+        assert told == self.model.summary(player)
 
     @rule(player=st.sampled_from(PLAYERS), limit=st.integers(1, 9), often=st.integers(0, 9))
     def erase(self, player: str, limit: int, often: int) -> None:
@@ -225,7 +240,7 @@ class RecordStoreMachine(RuleBasedStateMachine):
             while not await self.store.erase(player, limit=limit):
                 pass
 
-        self.runner.run(erase_all())
+        self._run(erase_all())
         self.model.erase(player)
 
     @rule(
@@ -246,22 +261,58 @@ class RecordStoreMachine(RuleBasedStateMachine):
         collection = None if whole_player else start.collection
         prefix = "" if whole_player else prefix
         after = start if from_start else None
-
-        async def read() -> Page:
-            return await self.store.list(
+        found = self._run(
+            self.store.list(
                 start.player, collection=collection, prefix=prefix, after=after, limit=limit
             )
-
-        expected = self.model.list(
+        )
+        assert found == self.model.list(
             start.player, collection=collection, prefix=prefix, after=after, limit=limit
         )
-        assert self.runner.run(read()) == expected
+
+    def _valid(self, request: Request, lifetime: int) -> Request:
+        assert request.receipt
+        until = self.now + timedelta(milliseconds=lifetime)
+        return replace(request, receipt=replace(request.receipt, expires_at=until))
+
+    def _write(self, request: Request) -> None:
+        self.now += timedelta(milliseconds=1)
+        try:
+            expected: Sequence[Written] | errors.PlaymeshError = self.model.write(
+                request.writes, by=request.by, now=self.now, receipt=request.receipt
+            )
+        except errors.PlaymeshError as error:
+            expected = error
+        try:
+            actual: Sequence[Written] | errors.PlaymeshError = self._run(
+                self.store.write(
+                    request.writes, by=request.by, now=self.now, receipt=request.receipt
+                )
+            )
+        except errors.PlaymeshError as error:
+            actual = error
+        assert _told(actual) == _told(expected)
+
+    def _run(self, work: Awaitable[T]) -> T:
+        async def wait() -> T:
+            return await work
+
+        return self.runner.run(wait())
 
 
-def same(actual: object, expected: object) -> None:
-    """Two conflicts are the same when they carry the same record."""
-    if isinstance(expected, errors.VersionConflict):
-        assert isinstance(actual, errors.VersionConflict), (actual, expected.current)
-        assert actual.current == expected.current
-    else:
-        assert actual == expected
+def _whole(record: Record | None) -> object:
+    """With what is not compared."""
+    return record and (record, record.previous_at)
+
+
+def _told(answer: Sequence[Written] | errors.PlaymeshError) -> object:
+    """Two failures are the same where they are of one kind, conflicts where they carry the same."""
+    match answer:
+        case errors.BatchFailed():
+            return {place: _told(failure) for place, failure in answer.failures.items()}
+        case errors.VersionConflict():
+            return errors.VersionConflict, answer.current
+        case errors.PlaymeshError():
+            return type(answer)
+        case _:
+            return [*answer]

@@ -22,6 +22,7 @@ from services.keyrotator.app import open_rotator
 from services.keyrotator.settings import Settings
 from services.player_data.adapters.dynamodb import DynamoRecordStore
 from services.player_data.app import open_records
+from services.player_data.usage import Quota
 from shared import aws
 from shared.aws import Client
 from shared.ids import new_id
@@ -143,7 +144,7 @@ async def test_what_was_set_up_is_what_the_services_ask_for_at_start(
     check = StartCheck()
     async with (
         open_stores(settings.server, check),
-        open_records(settings.server, check),
+        open_records(settings.server, check, Quota()),
         open_rotator(settings, clock, check) as (rotator, discovery),
     ):
         await check.look()

@@ -16,11 +16,11 @@ from services.identity.adapters.dynamodb import (
     DynamoSessionStore,
 )
 from services.identity.models import SessionKey
-from services.player_data.adapters.dynamodb import DynamoRecordStore
-from services.player_data.models import HISTORY, Precondition, RecordKey
+from services.player_data.adapters.dynamodb import TABLES, DynamoRecordStore
+from services.player_data.models import Precondition, RecordKey
 from shared import errors
+from tests.conformance import records
 from tests.conformance.accounts import account
-from tests.conformance.dynamodb import TABLES
 from tests.conformance.sessions import LATER, SESSION
 from tests.support import aws, figures
 from tests.support.faulty_aws import Fault, FaultyAws
@@ -48,10 +48,7 @@ def key(number: int) -> RecordKey:
 
 
 async def put(store: DynamoRecordStore, number: int, value: str) -> int:
-    written = await store.put(
-        key(number), value, precondition=Precondition.ALWAYS, keep=HISTORY, now=NOW
-    )
-    return written.record.version
+    return (await records.put(store, key(number), value, now=NOW)).version
 
 
 async def test_with_a_fifth_of_all_calls_throttled_nearly_all_requests_succeed(
@@ -92,11 +89,11 @@ async def test_writes_whose_replies_are_dropped_happen_exactly_once(
         number = step % 5
         current = versions.get(number, 0)
         if step % 7 == 6 and values.get(number) is not None:
-            await store.delete(key(number), precondition=Precondition.ALWAYS, keep=HISTORY, now=NOW)
+            await records.delete(store, key(number), now=NOW)
             values[number] = None
         elif step % 2 and values.get(number) is not None:
             at = Precondition.at(current)
-            await store.put(key(number), str(step), precondition=at, keep=HISTORY, now=NOW)
+            await records.put(store, key(number), str(step), precondition=at, now=NOW)
             values[number] = str(step)
         else:
             await put(store, number, str(step))

@@ -10,9 +10,11 @@ from services.player_data.models import LARGEST_VALUE, RecordKey
 from tests.conformance import dynamodb
 from tests.conformance.ambiguous_writes import AmbiguousWrites, IdentitiesSentTwice
 from tests.conformance.dynamodb_faults import DynamoFaults, DynamoUpgrades
+from tests.conformance.ledgers import DynamoUsageTests, LedgerTests
 from tests.conformance.races import DynamoRaces
 from tests.conformance.records import ALICE, put
 from tests.conformance.records_erasure import RecordErasureFaults
+from tests.conformance.records_transactions import RecordTransactions
 from tests.support import aws
 
 
@@ -55,6 +57,14 @@ class TestDynamoDBLocalRecordStore(dynamodb.DynamoRecordStoreTests):
             assert (await put(store, key, "x" * LARGEST_VALUE)).version == version
 
 
+class TestDynamoDBLocalUsage(DynamoUsageTests):
+    pass
+
+
+class TestDynamoDBLocalLedger(LedgerTests):
+    pass
+
+
 class TestDynamoDBLocalAmbiguousWrites(AmbiguousWrites):
     pass
 
@@ -68,6 +78,10 @@ class TestDynamoDBLocalRaces(DynamoRaces):
 
 
 class TestDynamoDBLocalFaults(DynamoFaults):
+    pass
+
+
+class TestDynamoDBLocalRecordTransactions(RecordTransactions):
     pass
 
 

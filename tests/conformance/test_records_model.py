@@ -5,14 +5,11 @@ import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
 from shared.sqlite import Database
-from tests.conformance.records_model import RecordStoreMachine
-
-MODEST = settings(max_examples=80, stateful_step_count=50, deadline=None)
+from tests.conformance.records_model import MODEST, RecordStoreMachine
 
 
 def test_sqlite_answers_as_a_dict_would(tmp_path: Path) -> None:

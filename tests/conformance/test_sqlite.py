@@ -38,6 +38,8 @@ from tests.conformance.idempotency import DAY, FIRST, NOW, IdempotencyStoreContr
 from tests.conformance.identities import IdentityStoreContract
 from tests.conformance.identity_bans import IdentityBanStoreContract
 from tests.conformance.records import KEY, RecordStoreContract, put
+from tests.conformance.records_as_of import AsOfContract
+from tests.conformance.records_together import WritesContract
 from tests.conformance.sessions import LATER, MILLISECOND, SESSION, SessionStoreContract, redeem
 
 
@@ -282,7 +284,7 @@ class TestSqliteSessionStore(SessionStoreContract):
             assert (redeemed.outcome, redeemed.session.replays) == (Outcome.REPLAYED, 1)
 
 
-class TestSqliteRecordStore(RecordStoreContract):
+class TestSqliteRecordStore(RecordStoreContract, WritesContract, AsOfContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteRecordStore]:
         async with opened(tmp_path / "player_data.db", PLAYER_DATA) as database:

@@ -145,7 +145,7 @@ async def test_without_a_region_the_variable_is_named(environ: dict[str, str]) -
 async def test_every_permission_that_is_denied_is_named(
     environ: dict[str, str], faulty: FaultyAws
 ) -> None:
-    writes = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem")
+    writes = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems")
     denied = ("GetItem", "Query", "Scan", *writes)
     faulty.refusals = {
         **{f"dynamodb:{name}": "AccessDeniedException" for name in denied},
@@ -200,9 +200,14 @@ async def test_every_permission_that_is_denied_is_named(
         f"dynamodb:UpdateItem on table playmesh-records {place}",
         f"dynamodb:Query on table playmesh-records {place}",
         f"dynamodb:BatchWriteItem on table playmesh-records {place}",
+        f"dynamodb:TransactWriteItems on table playmesh-records {place}",
         f"dynamodb:PutItem on table playmesh-record-versions {place}",
         f"dynamodb:Query on table playmesh-record-versions {place}",
         f"dynamodb:BatchWriteItem on table playmesh-record-versions {place}",
+        f"dynamodb:GetItem on table playmesh-receipts {place}",
+        f"dynamodb:PutItem on table playmesh-receipts {place}",
+        f"dynamodb:Query on table playmesh-receipts {place}",
+        f"dynamodb:BatchWriteItem on table playmesh-receipts {place}",
     )
 
 

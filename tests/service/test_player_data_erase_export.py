@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
-from services.player_data.models import Precondition, RecordKey
+from services.player_data.models import Precondition, RecordKey, Write
 from shared.clock import Clock
 from shared.sqlite import Database
 from tests.support.apps import Running
@@ -90,11 +90,16 @@ async def fill(folder: Path, clock: Clock, player: str, number: int) -> None:
     store = SqliteRecordStore(database)
     await asyncio.gather(
         *(
-            store.put(
-                RecordKey(player, "saves", f"slot{each:05}"),
-                str(each),
-                precondition=Precondition.ALWAYS,
-                keep=10,
+            store.write(
+                [
+                    Write(
+                        RecordKey(player, "saves", f"slot{each:05}"),
+                        str(each),
+                        Precondition.ALWAYS,
+                        keep=10,
+                    )
+                ],
+                by=player,
                 now=clock.now(),
             )
             for each in range(number)

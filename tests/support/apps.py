@@ -17,6 +17,7 @@ from services.keyrotator.rotator import Rotator
 from services.keyrotator.settings import Settings as KeyrotatorSettings
 from services.player_data.app import create_app as create_player_data
 from services.player_data.app import open_records
+from services.player_data.ports import RecordStore
 from services.player_data.settings import Settings as PlayerDataSettings
 from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
@@ -107,9 +108,18 @@ async def identity(
 
 @contextlib.asynccontextmanager
 async def player_data(
-    data_dir: Path, issuer: Issuer, clock: ManualClock, environ: Mapping[str, str] | None = None
+    data_dir: Path,
+    issuer: Issuer,
+    clock: ManualClock,
+    environ: Mapping[str, str] | None = None,
+    *,
+    around: Callable[[RecordStore], RecordStore] = lambda store: store,
+    prepare: Callable[[web.Application], object] = lambda _: None,
 ) -> AsyncIterator[Running]:
-    """player_data that trusts `issuer` over HTTP."""
+    """player_data that trusts `issuer` over HTTP.
+
+    `around` may put something between it and its store, `prepare` add to it before it starts.
+    """
     async with issuer.serving() as jwks_url:
         env = {
             "PLAYMESH_DATA_DIR": str(data_dir),
@@ -120,11 +130,13 @@ async def player_data(
         }
         settings = PlayerDataSettings.from_env(env)
         async with (
-            open_records(settings.server, StartCheck()) as store,
-            serving(create_player_data(settings, store, clock)) as url,
-            aiohttp.ClientSession(url) as http,
+            open_records(settings.server, StartCheck(), settings.quota) as store,
+            contextlib.AsyncExitStack() as stack,
         ):
-            yield Running(url, http)
+            app = create_player_data(settings, around(store), clock)
+            prepare(app)
+            url = await stack.enter_async_context(serving(app))
+            yield Running(url, await stack.enter_async_context(aiohttp.ClientSession(url)))
 
 
 @contextlib.asynccontextmanager

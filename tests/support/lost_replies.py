@@ -122,3 +122,29 @@ class Contended:
             raise ClientError(refusal, "TransactWriteItems")
         answer: Mapping[str, Any] = await self._client.transact_write_items(**parameters)
         return answer
+
+
+class LosesReplies:
+    """Every `every`-th write is done, and its reply lost for good."""
+
+    def __init__(self, client: Client, every: int) -> None:
+        self._client = client
+        self._every = every
+        self._writes = 0
+        self.lost = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - boto3's
+        operation = getattr(self._client, name)
+        if name not in _WRITES:
+            return operation
+
+        async def write(**parameters: object) -> Mapping[str, Any]:
+            self._writes += 1
+            loses = self._writes % self._every == 0
+            answer: Mapping[str, Any] = await operation(**parameters)
+            if loses:
+                self.lost += 1
+                raise ReadTimeoutError(endpoint_url="http://dynamodb")
+            return answer
+
+        return write

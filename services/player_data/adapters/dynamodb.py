@@ -18,11 +18,13 @@ finds it. An item from before there were births keeps the slots without one.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from weakref import WeakValueDictionary
 
+from services.player_data.adapters import receipts
+from services.player_data.adapters.ledger import Ledger
 from services.player_data.models import (
     LARGEST_PAGE,
     CollectionSummary,
@@ -31,25 +33,29 @@ from services.player_data.models import (
     Page,
     Position,
     Precondition,
+    Receipt,
     Record,
     RecordKey,
+    Write,
     Written,
     fill_page,
+    outcomes,
 )
+from services.player_data.past import Past, PastPage, State, at
+from services.player_data.usage import Quota, Usage, size_of
 from shared import errors, ids
 from shared.aws import Client
-from shared.clock import from_millis, to_millis
+from shared.clock import from_millis, to_millis, to_seconds
 from shared.dynamodb import (
-    NONE,
-    Applied,
     ConditionFailed,
     Item,
     Table,
     TableDefinition,
+    binary,
     every,
     number,
-    shift,
     string,
+    transact,
 )
 
 _SCHEMA = {
@@ -66,25 +72,32 @@ _SCHEMA = {
 RECORDS = TableDefinition(
     name="records",
     schema=_SCHEMA,
-    operations=("get_item", "update_item", "query", "batch_write_item"),
+    operations=("get_item", "update_item", "query", "batch_write_item", "transact_write_items"),
 )
 RECORD_VERSIONS = TableDefinition(
     name="record-versions",
     schema=_SCHEMA,
     operations=("put_item", "query", "batch_write_item"),
 )
+RECEIPTS = TableDefinition(
+    name="receipts",
+    schema=_SCHEMA,
+    ttl_attribute="expires_at",
+    operations=("get_item", "put_item", "query", "batch_write_item"),
+)
+TABLES = (RECORDS, RECORD_VERSIONS, RECEIPTS)
 
 _HIGHEST = "\U0010ffff"
+_NO_QUOTA = Quota()
 _EXISTS = "attribute_exists(#value)"
 _ABSENT = "attribute_not_exists(#value)"
 _SUMMED_UP = ("value", "updated_at")
-_MOST_OPERANDS = 100
-_CREATED = ("created_at", "c1", "c2", "c3", "c4")
-"""When the record was created, as of now and as of each of the last writes before."""
 _COUNT = [
     "#version = if_not_exists(#version, :zero) + :one",
     "#birth = if_not_exists(#birth, :birth)",
+    "#previous_at = if_not_exists(#updated_at, :zero)",
     "#updated_at = :now",
+    "#written_by = :by",
     "#keep = :keep",
 ]
 _LENGTH_OF_BIRTH = 8
@@ -97,45 +110,63 @@ _MOST_SLOTS = 100
 
 
 class DynamoRecordStore:
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: Client, prefix: str, quota: Quota = _NO_QUOTA) -> None:
+        self._client = client
         self._table = Table(client, prefix, RECORDS)
         self._history = Table(client, prefix, RECORD_VERSIONS)
+        self._receipts = Table(client, prefix, RECEIPTS)
+        self._ledger = Ledger(self._table, quota, self._counted)
         self._turns: WeakValueDictionary[RecordKey, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, key: RecordKey) -> Record | None:
         return _record(await self._table.get(_key(key)))
 
-    async def put(
-        self,
-        key: RecordKey,
-        value: str,
-        *,
-        precondition: Precondition,
-        keep: int,
-        now: datetime,
-    ) -> Written:
-        change = _Change(
-            ["#created_at = if_not_exists(#created_at, :now)", "#value = :value"],
-            {":value": string(value)},
-        )
-        applied = await self._write(key, change, precondition, keep, now)
-        created_at = _created_at(applied, 0) or now
-        return Written(
-            Record(key, value, _version(applied), created_at, updated_at=now),
-            created=_created_at(applied, 1) is None,
-        )
+    async def get_many(self, keys: Collection[RecordKey]) -> Collection[Record]:
+        found = await asyncio.gather(*(self.get(key) for key in keys))
+        return [record for record in found if record is not None]
 
-    async def delete(
-        self, key: RecordKey, *, precondition: Precondition, keep: int, now: datetime
-    ) -> int | None:
-        change = _Change([], {}, remove="#value, #created_at")
-        exists = replace(precondition, may_be_absent=False)
-        try:
-            return _version(await self._write(key, change, exists, keep, now))
-        except errors.VersionConflict as conflict:
-            if conflict.current is None and precondition.may_be_absent:
-                return None
-            raise
+    async def write(
+        self,
+        writes: Sequence[Write],
+        *,
+        by: str,
+        now: datetime,
+        receipt: Receipt | None = None,
+        within_quota: bool = False,
+    ) -> Sequence[Written]:
+        player = writes[0].key.player
+        if receipt is None and len(writes) == 1 and _is_creation(writes[0]):
+            value = writes[0].outcome(None)
+            # Who is refused goes on below: a record that is in the way is what has to be told.
+            with contextlib.suppress(errors.QuotaExceeded):
+                async with self._ledger.counting(
+                    player, [value], [None], now, within_quota=within_quota
+                ):
+                    return [await self._create(writes[0], by, now)]
+        async with self._turn(writes):
+            for _ in range(_ATTEMPTS):
+                seen = await asyncio.gather(*(self._table.get(_key(one.key)) for one in writes))
+                # After the look: of what is not in `seen` yet the receipt is not there either.
+                if receipt and (answer := await self._answer(receipt, now)) is not None:
+                    return [await self._whole(one) for one in receipts.read(answer, writes)]
+                current = [_record(item) for item in seen]
+                values = outcomes(writes, current)
+                changes = [_Change(*one, by, now) for one in zip(writes, values, seen, strict=True)]
+                try:
+                    async with self._ledger.counting(
+                        player, values, current, now, within_quota=within_quota
+                    ):
+                        await self._keep(changes)
+                        await self._commit(changes, receipt, now)
+                except ConditionFailed:
+                    continue
+                except errors.QuotaExceeded:
+                    # Another process may have done this very request, and taken the room for it.
+                    if receipt is None or await self._answer(receipt, now) is None:
+                        raise
+                    continue
+                return [change.written for change in changes]
+        raise errors.Unavailable("the record is being changed too often")
 
     async def list(
         self,
@@ -219,7 +250,7 @@ class DynamoRecordStore:
         ):
             # In the order of the sort key, so in that of the collections.
             name = _record_key(item).collection
-            size, written = len(item["value"]["S"].encode()), _number(item, "updated_at")
+            size, written = size_of(item["value"]["S"]), _number(item, "updated_at")
             before = found.get(name, CollectionSummary(name, 0, 0, from_millis(written)))
             found[name] = CollectionSummary(
                 name,
@@ -229,9 +260,56 @@ class DynamoRecordStore:
             )
         return list(found.values())
 
+    async def usage(self, player: str, *, now: datetime) -> Usage:
+        return await self._ledger.usage(player, now)
+
+    async def as_of(
+        self,
+        player: str,
+        moment: datetime,
+        *,
+        collection: str | None,
+        after: RecordKey | None,
+        limit: int,
+    ) -> PastPage:
+        within = "#" if collection is None else f"{collection}#"
+        low = max(within, f"{_sort(after.collection, after.key)}#" if after else "")
+        high = _HIGHEST if collection is None else within + _HIGHEST
+        if low > high:
+            return PastPage([], None)  # which DynamoDB would refuse
+        items, start = await self._table.query(
+            "#player = :player AND #sort BETWEEN :low AND :high",
+            {":player": string(player), ":low": string(low), ":high": string(high)},
+            limit=limit,
+        )
+        held: list[Past] = []
+        last: RecordKey | None = None
+        size = 0
+        for item in items:
+            key = _record_key(item)
+            found = await self._at(key, moment, item)
+            size += len(found.record.value) if found and found.record else 0
+            if held and size > LARGEST_PAGE:
+                return PastPage(held, last)
+            held += [found] if found else []
+            last = key
+        return PastPage(held, last if start else None)
+
+    async def _at(self, key: RecordKey, moment: datetime, item: Item) -> Past | None:
+        previous = _number(item, "previous_at")
+        last = State(
+            version=_number(item, "version"),
+            updated_at=from_millis(_number(item, "updated_at")),
+            previous_at=from_millis(previous) if previous else None,
+            record=_record(item),
+        )
+        kept = [] if last.updated_at <= moment else await self._kept(key, item)
+        return at(key, moment, last, kept)
+
     async def erase(self, player: str, *, limit: int) -> bool:
+        self._ledger.forget(player)
         left = limit
-        for table in (self._history, self._table):
+        for table in (self._history, self._table, self._receipts):
             keys, more = await table.query(
                 "#player = :player", {":player": string(player)}, limit=left, keys_only=True
             )
@@ -240,6 +318,9 @@ class DynamoRecordStore:
             if more or left == 0:
                 return False
         return True
+
+    async def _counted(self, player: str) -> Usage:
+        return Usage.of(await self.summary(player))
 
     async def _kept(self, key: RecordKey, item: Item | None) -> Sequence[Record]:
         """The versions before that of `item`, newest first, as far as nobody pushed them out."""
@@ -266,86 +347,167 @@ class DynamoRecordStore:
             if start is None:
                 return sorted(found, key=lambda record: record.version, reverse=True)
 
-    async def _write(
-        self,
-        key: RecordKey,
-        change: "_Change",
-        precondition: Precondition,
-        keep: int,
-        now: datetime,
-    ) -> Applied:
-        """Raises VersionConflict, TooLarge."""
-        change = replace(
-            change,
-            values={
-                **change.values,
-                ":zero": number(0),
-                ":one": number(1),
-                ":now": number(to_millis(now)),
-                ":keep": number(keep),
-                ":birth": string(ids.new_id()[:_LENGTH_OF_BIRTH]),
-            },
+    async def _create(self, write: Write, by: str, now: datetime) -> Written:
+        """In one call: there is nothing to copy, and whether there is, its condition says."""
+        change = _Change(write, write.outcome(None), None, by, now)
+        try:
+            applied = await self._table.update(
+                _key(write.key), **{**change.parameters, "condition": _ABSENT}
+            )
+        except ConditionFailed as failed:
+            conflict = errors.VersionConflict(current=_record(failed.item))
+            raise errors.BatchFailed({0: conflict}) from None
+        return change.written_at(_number(applied.item, "version") - applied.later)
+
+    async def _keep(self, changes: Sequence["_Change"]) -> None:
+        """Copy what will be overwritten to its slot."""
+        copies = [change.copy for change in changes if change.copy]
+        await asyncio.gather(*(self._history.put_newer(copy, by="version") for copy in copies))
+
+    async def _commit(
+        self, changes: Sequence["_Change"], receipt: Receipt | None, now: datetime
+    ) -> None:
+        """Raises ConditionFailed."""
+        if receipt is None and len(changes) == 1:
+            for change in changes:
+                if not change.idle:
+                    await self._table.update(_key(change.write.key), **change.parameters)
+            return
+        operation = binary(ids.new_operation())
+        # One that stays as it is stays so until the others are written.
+        writes = [
+            self._part(change, operation)
+            for change in changes
+            if len(changes) > 1 or not change.idle
+        ]
+        if receipt:
+            answer = receipts.render(
+                [change.written for change in changes], [change.write for change in changes]
+            )
+            writes.append(("Put", self._receipt(receipt, answer, operation, now)))
+        await transact(self._client, operation, writes)
+
+    def _part(
+        self, change: "_Change", operation: Mapping[str, Any]
+    ) -> tuple[str, Mapping[str, Any]]:
+        key = _key(change.write.key)
+        if change.idle:
+            return "ConditionCheck", self._table.check(key, *_unchanged(change.seen))
+        return "Update", self._table.change(key, operation=operation, **change.parameters)
+
+    def _receipt(
+        self, receipt: Receipt, answer: str, operation: Mapping[str, Any], now: datetime
+    ) -> Mapping[str, Any]:
+        item = {
+            **_receipt_key(receipt),
+            "request": binary(receipt.request),
+            "answer": string(answer),
+            "valid_until": number(to_millis(receipt.expires_at)),
+            "expires_at": number(to_seconds(receipt.expires_at)),
+        }
+        return self._receipts.creation(
+            item, operation, unless="#valid_until <= :now", values={":now": number(to_millis(now))}
         )
-        if keep == 0 or not precondition.may_overwrite:
-            try:
-                return await self._apply(key, change, *_condition(precondition))
-            except ConditionFailed as failed:
-                raise errors.VersionConflict(current=_record(failed.item)) from None
-        async with self._turn(key):
-            return await self._copy_and_apply(key, change, precondition, keep)
+
+    async def _answer(self, receipt: Receipt, now: datetime) -> str | None:
+        """Raises IdempotencyKeyReused."""
+        item = await self._receipts.get(_receipt_key(receipt))
+        if item is None or _number(item, "valid_until") <= to_millis(now):
+            return None
+        receipts.check(receipt, item["request"]["B"])
+        answer: str = item["answer"]["S"]
+        return answer
+
+    async def _whole(self, written: Written) -> Written:
+        if receipts.is_whole(written):
+            return written
+        item = await self._table.get(_key(written.key))
+        return receipts.complete(written, [_record(item), *await self._kept(written.key, item)])
 
     @contextlib.asynccontextmanager
-    async def _turn(self, key: RecordKey) -> AsyncIterator[None]:
+    async def _turn(self, writes: Sequence[Write]) -> AsyncIterator[None]:
         """Writers of one key, as far as they are of one process, go one after the other.
 
         Of those that try at once all but one would have paid for nothing.
         """
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        try:
-            async with asyncio.timeout(_LONGEST_WAIT):
-                await turn.acquire()
-        except TimeoutError:
-            raise errors.Unavailable("the record is being changed too often") from None
-        try:
-            yield
-        finally:
-            turn.release()
-
-    async def _copy_and_apply(
-        self, key: RecordKey, change: "_Change", precondition: Precondition, keep: int
-    ) -> Applied:
-        seen = await self._table.get(_key(key))
-        for _ in range(_ATTEMPTS):
-            current = _record(seen)
-            if not precondition.admits(current):
-                raise errors.VersionConflict(current=current)
-            if seen is not None and current is not None:
-                await self._history.put_newer(_copy(current, _birth(seen), keep), by="version")
+        async with contextlib.AsyncExitStack() as turns:
             try:
-                return await self._apply(key, change, *_unchanged(seen))
-            except ConditionFailed as failed:
-                seen = failed.item
-        raise errors.Unavailable("the record is being changed too often")
-
-    async def _apply(
-        self, key: RecordKey, change: "_Change", condition: str, values: Item
-    ) -> Applied:
-        return await self._table.update(
-            _key(key),
-            assignments=[*shift(*_CREATED), *change.assignments, *_COUNT],
-            remove=change.remove,
-            condition=condition,
-            values={**change.values, **values},
-        )
+                async with asyncio.timeout(_LONGEST_WAIT):
+                    # In one order, so that no two wait for each other.
+                    for key in sorted((one.key for one in writes), key=lambda key: key.place):
+                        await turns.enter_async_context(self._turns.setdefault(key, asyncio.Lock()))
+            except TimeoutError:
+                raise errors.Unavailable("the record is being changed too often") from None
+            yield
 
 
-@dataclass(frozen=True, slots=True)
 class _Change:
-    """What a write does to an item, besides what every write does."""
+    """What a write does to the item that was `seen`, on the condition that it is as it was."""
 
-    assignments: Sequence[str]
-    values: Item
-    remove: str = ""
+    def __init__(
+        self, write: Write, value: str | None, seen: Item | None, by: str, now: datetime
+    ) -> None:
+        self.write = write
+        self._value = value
+        self.seen = seen
+        self._by = by
+        self._now = now
+        self._current = _record(seen)
+
+    @property
+    def idle(self) -> Written | None:
+        return self.write.idle(self._value, self._current)
+
+    @property
+    def copy(self) -> Item | None:
+        """Of what it overwrites; None where there is nothing to keep."""
+        if self.seen is None or self._current is None or self.write.keep == 0 or self.idle:
+            return None
+        return _copy(self._current, _birth(self.seen), self.write.keep)
+
+    @property
+    def written(self) -> Written:
+        return self.idle or self.written_at(_number(self.seen, "version") + 1)
+
+    def written_at(self, version: int) -> Written:
+        key, current = self.write.key, self._current
+        if self._value is None:
+            return Written(key, version, record=None, created=False)
+        created_at = current.created_at if current else self._now
+        record = Record(key, self._value, version, created_at, self._now, self._by)
+        return Written(key, version, record, created=current is None)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        condition, values = _unchanged(self.seen)
+        kept = self._value is not None
+        return {
+            "assignments": [
+                *(["#value = :value", "#created_at = if_not_exists(#created_at, :now)"] * kept),
+                *_COUNT,
+            ],
+            "remove": "" if kept else "#value, #created_at",
+            "condition": condition,
+            "values": {
+                ":zero": number(0),
+                ":one": number(1),
+                ":now": number(to_millis(self._now)),
+                ":keep": number(self.write.keep),
+                ":by": string(self._by),
+                ":birth": string(ids.new_id()[:_LENGTH_OF_BIRTH]),
+                **({":value": string(self._value)} if self._value is not None else {}),
+                **values,
+            },
+        }
+
+
+def _is_creation(write: Write) -> bool:
+    """Whether it needs no look at what there is: it is for nothing."""
+    return isinstance(write.change, str) and write.precondition == Precondition.ABSENT
+
+
+def _receipt_key(receipt: Receipt) -> Item:
+    return {"player": string(receipt.player), "sort": string(receipt.key.hex())}
 
 
 def _sort(collection: str, key: str) -> str:
@@ -374,23 +536,10 @@ def _copy(record: Record, birth: str, keep: int) -> Item:
         "version": number(record.version),
         "created_at": number(to_millis(record.created_at)),
         "updated_at": number(to_millis(record.updated_at)),
+        "previous_at": number(to_millis(record.previous_at) if record.previous_at else 0),
+        "written_by": string(record.written_by),
         "value": string(record.value),
     }
-
-
-def _condition(precondition: Precondition) -> tuple[str, Item]:
-    """That the precondition holds, and the values which that needs."""
-    if precondition.versions is None:
-        return ("" if precondition.may_be_absent else _EXISTS), {}
-    # No record has version 0: the condition for an empty list.
-    versions = {
-        f":version{version}": number(version) for version in sorted(precondition.versions or {0})
-    }
-    names = list(versions)
-    lists = [names[i : i + _MOST_OPERANDS] for i in range(0, len(names), _MOST_OPERANDS)]
-    one_of = " OR ".join(f"#version IN ({', '.join(names)})" for names in lists)
-    present = f"{_EXISTS} AND ({one_of})"
-    return (f"{_ABSENT} OR ({present})" if precondition.may_be_absent else present), versions
 
 
 def _unchanged(seen: Item | None) -> tuple[str, Item]:
@@ -405,16 +554,6 @@ def _unchanged(seen: Item | None) -> tuple[str, Item]:
 def _number(item: Item | None, name: str) -> int:
     """0 where there is no item, or not the attribute, which is younger than the item."""
     return int((item or {}).get(name, number(0))["N"])
-
-
-def _version(applied: Applied) -> int:
-    return _number(applied.item, "version") - applied.later
-
-
-def _created_at(applied: Applied, before: int) -> datetime | None:
-    """When the record was created that there was `before` writes before this one."""
-    kept = applied.item.get(_CREATED[applied.later + before], NONE)
-    return None if kept == NONE else from_millis(int(kept["N"]))
 
 
 def _record_key(item: Item) -> RecordKey:
@@ -433,4 +572,6 @@ def _record(item: Item | None) -> Record | None:
         version=int(item["version"]["N"]),
         created_at=from_millis(int(item["created_at"]["N"])),
         updated_at=from_millis(int(item["updated_at"]["N"])),
+        written_by=item.get("written_by", string(""))["S"],
+        previous_at=from_millis(previous) if (previous := _number(item, "previous_at")) else None,
     )
