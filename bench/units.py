@@ -51,6 +51,7 @@ from services.player_data.models import (
 )
 from services.player_data.records import Asked, Records
 from services.player_data.records import KeyedRequest as KeyedWrite
+from services.player_data.usage import Quota
 from shared import errors
 from shared.clock import Clock, SystemClock
 from shared.ids import new_id, new_key
@@ -173,6 +174,7 @@ async def measure(endpoint: str) -> None:
         await show(f"overwrite a record of {HISTORY} versions, 4 KB", overwrite)
         await show(f"read its {HISTORY} versions", records.versions(BY, often))
         await measure_changes(records, guest.account.user_id, show)
+        await measure_usage(client, prefix, show)
         await measure_farewell(client, prefix, clock, show)
 
 
@@ -300,6 +302,54 @@ async def measure_farewell(client: Counting, prefix: str, clock: Clock, show: Sh
     await show("erase a player of whom there is nothing", waiting.request(another))
     third = (await accounts.create_guest()).account.user_id
     await show("the same, and the tombstone", at_once.request(third))
+
+
+async def measure_usage(client: Counting, prefix: str, show: Show) -> None:
+    """Of a player with quotas; the other records are written without."""
+    clock, quota = SystemClock(), Quota(records=4, bytes=20 * KILOBYTE)
+    store = player_data.DynamoRecordStore(client, prefix, quota)
+    records = Records(store, Collections(), clock)
+    player = Caller(new_id(), is_service=False)
+
+    def save(name: str, size: float) -> Awaitable[object]:
+        key = RecordKey(player.subject, "saves", name)
+        return records.write(player, Asked(key, changes.put("x" * int(size * KILOBYTE))))
+
+    async def too_much() -> None:
+        with suppress(errors.QuotaExceeded):
+            await save("slot1", 21)
+
+    async def forgotten() -> Records:
+        """As another process begins, long after the player was counted."""
+        name = f"{prefix}{player_data.RECORDS.name}"
+        key = {"player": {"S": player.subject}, "sort": {"S": "!usage"}}
+        change = "SET counted_at = counted_at - :day"
+        day = {":day": {"N": "86400000"}}
+        await client.update_item(
+            TableName=name, Key=key, UpdateExpression=change, ExpressionAttributeValues=day
+        )
+        fresh = player_data.DynamoRecordStore(client, prefix, quota)
+        return Records(fresh, Collections(), clock)
+
+    await show("with quotas: a player's first write, 0.2 KB", save("slot1", 0.2))
+    await show("with quotas: another record of 0.2 KB", save("slot2", 0.2))
+    records = await forgotten()
+    await show("with quotas: overwrite it, 0.2 KB, after some seconds", save("slot2", 0.3))
+    await show("with quotas: overwrite it, 0.2 KB", save("slot2", 0.2))
+    await show("with quotas: overwrite it with 2 KB", save("slot2", 2))
+    await save("slot3", 12)
+    records = await forgotten()
+    await show("a write that is refused by the quota, of 14 KB", too_much())
+    await show("the same within a minute", too_much())
+    await show("a player's usage within a minute", store.usage(player.subject, now=clock.now()))
+    later = clock.now() + timedelta(minutes=2)
+    await show("a player's usage, 14 KB", store.usage(player.subject, now=later))
+
+    def past(moment: datetime) -> Awaitable[object]:
+        return store.as_of(player.subject, moment, collection=None, after=None, limit=100)
+
+    await show("3 records as of a moment after their last writes, 14 KB", past(later))
+    await show("as of a moment before, with 4 versions of 1 KB", past(later - timedelta(hours=1)))
 
 
 async def read(pages: AsyncIterator[object]) -> None:

@@ -83,7 +83,7 @@ class Ledger:
             seen.see(item, now)
             is_cheap = seen.used.bytes <= _CHEAP
             if not seen.is_within(_EXACT if is_cheap else _GOOD, now):
-                await self._mend(seen, now)
+                await self._mend(seen, item, now)
             return seen.used
 
     def forget(self, player: str) -> None:
@@ -105,21 +105,22 @@ class Ledger:
             # Those under way will have failed or been counted, and another process may have made
             # room. Whoever comes meanwhile waits for the lock.
             await seen.idle.wait()
-            await self._look(seen, now)
+            item = await self._look(seen, now)
             if not seen.is_exact(now) and not self._quota.admits(seen.used, growth):
-                await self._mend(seen, now)
+                await self._mend(seen, item, now)
             self._quota.check(seen.used + seen.under_way, growth)
 
-    async def _look(self, seen: "_Player", now: datetime) -> None:
+    async def _look(self, seen: "_Player", now: datetime) -> Item | None:
+        """Afterwards `seen.used` is good to admit by."""
         item = await self._table.get(seen.key)
         seen.see(item, now)
         if item is None or not seen.is_within(_GOOD, now):
-            await self._mend(seen, now)
+            await self._mend(seen, item, now)
+        return item
 
-    async def _mend(self, seen: "_Player", now: datetime) -> None:
-        """Count the records, and keep that unless the item was written meanwhile."""
+    async def _mend(self, seen: "_Player", item: Item | None, now: datetime) -> None:
+        """Count the records, and keep that unless the `item` was written meanwhile."""
         await seen.idle.wait()
-        item = await self._table.get(seen.key)
         counted = await self._count(seen.name)
         values = {
             ":records": number(counted.records),
