@@ -75,7 +75,7 @@ PLAYER_DATA = {
     "DELETE /v1/players/{player}": ERASE,
     "GET /v1/players/{player}/export": EXPORT,
     "GET /v1/players/{player}/summary": SUMMARIZE,
-    "GET /v1/players/{player}/usage": PLAYER,
+    "GET /v1/players/{player}/usage": READ,
     **{
         f"{method} {slash}/{name}-player-data": PLAYER
         for method in ("GET", "POST")
