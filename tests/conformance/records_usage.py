@@ -1,11 +1,12 @@
 """What every store of records promises of how much a player has, and may have."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+import structlog
 
 from services.player_data.models import HISTORY, Precondition, RecordKey, Write
 from services.player_data.ports import RecordStore
@@ -17,6 +18,7 @@ from tests.conformance.records_together import RECEIPT, add, to
 OPEN = Quota(records=3, bytes=20)
 RIVALS = 50
 WEEK = timedelta(days=7)
+LATER = T0 + timedelta(minutes=2)
 
 OpenStore = Callable[[Quota], Awaitable[RecordStore]]
 """Another process, over what is stored already."""
@@ -51,6 +53,17 @@ async def used(store: RecordStore, player: str = ALICE, *, now: datetime = T0) -
     found = await store.usage(player, now=now)
     assert found == Usage.of(await store.summary(player))
     return found
+
+
+async def race(writes: Iterable[Awaitable[object]]) -> tuple[int, int]:
+    """How many were done; and of how many a slow machine has not heard, or not counted them."""
+    with structlog.testing.capture_logs() as logs:
+        answers = await asyncio.gather(*writes, return_exceptions=True)
+    failed = [one for one in answers if isinstance(one, BaseException)]
+    lost = sum(isinstance(one, errors.Unavailable) for one in failed)
+    assert lost + sum(isinstance(one, errors.QuotaExceeded) for one in failed) == len(failed)
+    not_counted = sum(log["event"] == "usage.not_counted" for log in logs)
+    return len(answers) - len(failed), lost + not_counted
 
 
 class UsageContract:
@@ -243,13 +256,9 @@ class QuotaContract:
     ) -> None:
         store = await open_store(Quota(records=RIVALS // 2, bytes=10_000))
         keys = [RecordKey(ALICE, "saves", f"slot{number}") for number in range(RIVALS)]
-        answers = await asyncio.gather(
-            *(save(store, "1", key) for key in keys), return_exceptions=True
-        )
-        refusals = [one for one in answers if one is not None]
-        assert all(isinstance(one, errors.QuotaExceeded) for one in refusals)
-        assert len(refusals) == RIVALS - RIVALS // 2
-        assert await used(store) == Usage(RIVALS // 2, RIVALS // 2)
+        done, missed = await race(save(store, "1", key) for key in keys)
+        has = await used(store, now=LATER)
+        assert RIVALS // 2 - missed <= done <= has.records <= RIVALS // 2 + missed
 
     async def test_many_that_grow_one_record_stay_within_the_bytes(
         self, open_store: OpenStore
@@ -259,12 +268,8 @@ class QuotaContract:
         def lengthen(current: object) -> str:
             return getattr(current, "value", "") + "1"
 
-        answers = await asyncio.gather(
-            *(
-                store.write([to(KEY, lengthen)], by=ALICE, now=T0, within_quota=True)
-                for _ in range(30)
-            ),
-            return_exceptions=True,
+        done, missed = await race(
+            store.write([to(KEY, lengthen)], by=ALICE, now=T0, within_quota=True) for _ in range(30)
         )
-        assert sum(isinstance(one, errors.QuotaExceeded) for one in answers) == 10
-        assert await used(store) == Usage(1, 20)
+        has = await used(store, now=LATER)
+        assert 20 - missed <= done <= has.bytes <= 20 + missed

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,11 +11,19 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
-from services.player_data.usage import Quota
+from services.player_data.usage import Quota, Usage
 from shared.sqlite import Database
 from tests.conformance.ledgers import DynamoUsageTests, LedgerTests
+from tests.conformance.records import KEY, in_saves
 from tests.conformance.records_as_of_model import LARGEST, AsOfMachine
-from tests.conformance.records_usage import OpenStore, QuotaContract, UsageContract
+from tests.conformance.records_usage import (
+    OpenStore,
+    QuotaContract,
+    UsageContract,
+    refused,
+    save,
+    used,
+)
 
 MODEST = settings(max_examples=60, stateful_step_count=50, deadline=None)
 
@@ -33,6 +42,27 @@ class TestSqliteUsage(UsageContract, QuotaContract):
             return SqliteRecordStore(database, quota)
 
         return opened
+
+    async def test_a_database_from_before_there_was_a_usage_has_it(self, tmp_path: Path) -> None:
+        def fill(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO records (player, collection, key, version, created_at, updated_at,"
+                " value) VALUES (?, ?, ?, 7, 1000, 2000, '\"old\"')",
+                (KEY.player, KEY.collection, KEY.key),
+            )
+
+        old, new = (Database(tmp_path / "old.db", one) for one in (MIGRATIONS[:-1], MIGRATIONS))
+        await old.open()
+        await old.write(fill)
+        await old.close()
+        await new.open()
+        store = SqliteRecordStore(new, Quota(bytes=10))
+        assert await used(store) == Usage(1, 5)
+        other = in_saves("slot2")[0]
+        assert await refused(store, "1" * 6, other) == (Usage(1, 5), Quota(bytes=10))
+        await save(store, "1" * 5, other)
+        assert await used(store) == Usage(2, 10)
+        await new.close()
 
 
 class TestMotoUsage(DynamoUsageTests):
