@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from services.player_data.batch_wire import MOST_READS
-from services.player_data.models import MOST_WRITES
+from services.player_data.models import (
+    LARGEST_WRITES,
+    MOST_WRITES,
+    Change,
+    Precondition,
+    Record,
+    RecordKey,
+    Write,
+    outcomes,
+)
+from shared import errors
 from tests.support.clock import ManualClock
 from tests.support.records import BATCH, RECORDS, SLOT, Player
 from tests.support.servers import Answer
@@ -183,6 +193,25 @@ class TestWrites:
         answer = await write(player, *patches)
         failed = [(one["index"], one["status"]) for one in answer.json()["failures"]]
         assert (answer.status, failed) == (409, [(10, 413), (11, 413)])
+
+    def test_what_comes_after_too_much_is_not_worked_out(self) -> None:
+        asked: list[int] = []
+
+        def change(number: int) -> Change:
+            def large(_: Record | None) -> str:
+                asked.append(number)
+                return '"' + "x" * (LARGEST_WRITES // 2) + '"'
+
+            return large
+
+        writes = [
+            Write(RecordKey(NOBODY, "saves", f"k{one}"), change(one), Precondition.ALWAYS, 0)
+            for one in range(5)
+        ]
+        with pytest.raises(errors.BatchFailed) as failed:
+            outcomes(writes, [None] * 5)
+        assert sorted(failed.value.failures) == [1, 2, 3, 4]
+        assert asked == [0, 1]
 
     async def test_a_value_that_is_too_large_alone_is_too_large(self, player: Player) -> None:
         answer = await write(player, entry(value="x" * 360_000))

@@ -167,6 +167,10 @@ OTHERS: Mapping[str, tuple[Ask, Ask]] = {
         lambda player, headers: player.put(7, f"{RECORDS}/arena/slot1", **headers),
     ),
     "another method": (ROUTES["put"], ROUTES["delete"]),
+    "another method with the same body": (
+        ROUTES["put"],
+        lambda player, headers: player.patch(7, **headers),
+    ),
     "another route": (ROUTES["increment"], ROUTES["max"]),
     "another amount": (
         ROUTES["increment"],
