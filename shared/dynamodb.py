@@ -29,6 +29,8 @@ Item = Mapping[str, Mapping[str, Any]]
 _log = structlog.get_logger()
 _OPERATIONS = ("o0", "o1", "o2", "o3")
 """The last writes' ids, newest first."""
+REMEMBERED = len(_OPERATIONS)
+"""Where as many came after a write, its item does not tell any more that it has happened."""
 NONE: Mapping[str, Any] = {"NULL": True}
 _PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 _PAUSES = (0.02, 0.05, 0.1, 0.2)
@@ -98,11 +100,15 @@ class Applied:
 
 
 class ConditionFailed(Exception):
-    """`item` is what is stored, None where nothing is; the write has changed nothing."""
+    """`item` is what is stored, None where nothing is; the write has changed nothing.
 
-    def __init__(self, item: Item | None) -> None:
+    `items` are all of a transaction that were in its way, empty where nothing is stored.
+    """
+
+    def __init__(self, item: Item | None, *others: Item) -> None:
         super().__init__("the condition does not hold")
         self.item = item
+        self.items: Sequence[Item] = [item or {}, *others]
 
 
 class Table:
@@ -399,7 +405,7 @@ async def transact(
             names = ", ".join(parameters["TableName"] for _, parameters in writes)
             raise _refused(error, names, "transact_write_items") from error
         if all(_position(item, operation) is None for item in in_the_way):
-            raise ConditionFailed(in_the_way[0] or None) from None
+            raise ConditionFailed(in_the_way[0] or None, *in_the_way[1:]) from None
 
 
 async def every(

@@ -27,6 +27,7 @@ from tests.support.lost_replies import Contended, Interrupted, NeverAnswers, Sen
 
 THIRD = RecordKey(ALICE, "saves", "slot3")
 PASSING = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"]
+CHANGES = [(to(KEY, add),), (to(KEY, add), to(OTHER, add))]
 WITH_AND_WITHOUT = pytest.mark.parametrize("receipt", [None, RECEIPT], ids=["bare", "receipt"])
 
 
@@ -95,12 +96,37 @@ class RecordTransactions(OnDynamo):
         assert told(done) == [(1, "1"), (1, "1")]
         assert await found(store, KEY, OTHER) == [(9, "9"), (1, "1")]
 
-    @pytest.mark.parametrize("changes", [(to(KEY, add),), (to(KEY, add), to(OTHER, add))])
+    @pytest.mark.parametrize("others", [3, 4, 9])
+    @pytest.mark.parametrize("changes", CHANGES)
+    async def test_without_a_receipt_it_happens_once_or_nobody_can_tell(
+        self,
+        dynamodb: Client,
+        store: DynamoRecordStore,
+        prefix: str,
+        changes: Sequence[Write],
+        others: int,
+    ) -> None:
+        """The id of the write is among the last four that an item keeps."""
+        twice = SentTwice(dynamodb, among=["update_item", "transact_write_items"])
+        await do(store, *changes)
+
+        async def meanwhile() -> None:
+            for _ in range(others):
+                await do(store, *changes)
+
+        twice.meanwhile = meanwhile
+        unlucky = do(DynamoRecordStore(twice, prefix), *changes)
+        if others > 3:
+            with pytest.raises(errors.Unavailable):
+                await unlucky
+        else:
+            assert told(await unlucky) == [(2, "2")] * len(changes)
+        assert await found(store, KEY) == [(others + 2, str(others + 2))]
+
+    @pytest.mark.parametrize("changes", CHANGES)
     async def test_with_a_receipt_it_happens_once_however_many_change_them_in_between(
         self, twice: SentTwice, store: DynamoRecordStore, prefix: str, changes: Sequence[Write]
     ) -> None:
-        """Without one that holds for three: the id of the write is among the last four."""
-
         async def others() -> None:
             for _ in range(8):
                 await do(store, *changes)

@@ -47,6 +47,7 @@ from shared import errors, ids
 from shared.aws import Client
 from shared.clock import from_millis, to_millis, to_seconds
 from shared.dynamodb import (
+    REMEMBERED,
     ConditionFailed,
     Item,
     Table,
@@ -158,7 +159,9 @@ class DynamoRecordStore:
                     ):
                         await self._keep(changes)
                         await self._commit(changes, receipt, now)
-                except ConditionFailed:
+                except ConditionFailed as failed:
+                    if receipt is None and _may_have_happened(changes, failed.items):
+                        break
                     continue
                 except errors.QuotaExceeded:
                     # Another process may have done this very request, and taken the room for it.
@@ -499,6 +502,17 @@ class _Change:
                 **values,
             },
         }
+
+
+def _may_have_happened(changes: Sequence[_Change], in_the_way: Sequence[Item]) -> bool:
+    """Whether so much was written since what was seen that a first attempt left no trace."""
+    found = {item["sort"]["S"]: item for item in in_the_way if item}
+    later = [
+        _number(found[sort], "version") - _number(change.seen, "version")
+        for change in changes
+        if not change.idle and (sort := _key(change.write.key)["sort"]["S"]) in found
+    ]
+    return bool(later) and min(later) > REMEMBERED
 
 
 def _is_creation(write: Write) -> bool:
