@@ -33,7 +33,8 @@ class Recoveries:
         """The account lives again, with the identity that was taken from it. Repeating it is safe.
 
         Raises NotFound, Unavailable, and Conflict where its time is over, or where the identity is
-        banned, a banned player's, the last way in of who has it, or somebody else's by now.
+        banned, a banned player's, the last way in of who has it, or another one by now, or somebody
+        else's.
         """
         for _ in range(_ATTEMPTS):
             account = await self._accounts.find(user_id)
@@ -60,12 +61,19 @@ class Recoveries:
         raise errors.Unavailable("the account or the identity is being changed all the time")
 
     async def _holder(self, undo: Undo) -> Account | None:
-        """Who has the identity now; None where it is free."""
+        """Who has the identity now; None where it is free.
+
+        Not where it may be free because its platform has given the player another id: the account
+        would live again for somebody who never comes by the former one.
+        """
         try:
             holder = await self._links.owner(undo.provider, undo.external_id)
         except errors.Banned:
             raise errors.Conflict("the identity is banned") from None
         if holder is None:
+            taker = await self._accounts.get(undo.taken_by)
+            if taker and undo.provider in [one.provider for one in taker.identities]:
+                raise errors.Conflict("who took the identity has another one of its platform")
             return None
         if holder.user_id != undo.taken_by:
             raise errors.Conflict("the identity is somebody else's by now")

@@ -35,7 +35,8 @@ _DURATION = Histogram(
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, and leave one line and one measurement of it.
 
-    The path is logged, the query never: drop-in routes carry secrets there.
+    The path is logged, unless a `code` is in it, and the query never: drop-in routes carry secrets
+    there.
     """
     given = request.headers.get(_REQUEST_ID, "")
     request_id = given if _GIVEN_ID.fullmatch(given) else new_id()
@@ -53,10 +54,11 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         route = resource.canonical if resource else "(none)"
         _DURATION.labels(_method(request), route, status).observe(elapsed)
+        path = request.rel_url.raw_path  # percent-encoded: no control character in a log line
         _log.info(
             "request",
             method=request.method,
-            path=request.rel_url.raw_path,  # percent-encoded: no control character in a log line
+            path=route if "code" in request.match_info else path,
             status=status,
             ms=round(elapsed * 1000, 2),
         )

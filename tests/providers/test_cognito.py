@@ -501,6 +501,19 @@ async def test_a_wrong_answer_may_be_followed_by_the_right_one(it: Cognito) -> N
     await it.answer(asked.token, answer=CODE)
 
 
+async def test_a_code_is_not_guessed_however_the_token_is_written(
+    it: Cognito, clock: ManualClock
+) -> None:
+    asked = await it.challenged("u-mfa")
+    assert asked.token is not None
+    guesses = [it.answer(f"{asked.token}{'!' * n}", answer="wrong") for n in range(8)]
+    codes = [await outcome(guess) for guess in guesses]
+    assert codes == ["invalid_code"] * 5 + ["too_many_requests"] * 3
+    assert len(it.fake.operations()) == 6
+    clock.advance(60)
+    await it.answer(asked.token, answer=CODE)
+
+
 async def test_a_challenge_is_answered_once(it: Cognito) -> None:
     asked = await it.challenged("u-mfa")
     await it.answer(asked.token, answer=CODE)

@@ -37,6 +37,7 @@ from tests.support.fakes.game_center import (
 )
 from tests.support.platforms import read
 
+ARCADE = "com.example.arcade"
 HOUR, DAY = 3600, 86_400
 
 
@@ -59,7 +60,8 @@ def variables(url: str, tmp_path: Path) -> dict[str, str]:
         "PROVIDERS": "game_center",
         "GAME_CENTER_URL": url,
         "GAME_CENTER_TEAM_ID": TEAM,
-        "GAME_CENTER_BUNDLE_IDS": f"{BUNDLE},com.example.demo",
+        "GAME_CENTER_BUNDLE_IDS": f"{BUNDLE},com.example.demo,{ARCADE}",
+        "GAME_CENTER_ARCADE_BUNDLE_IDS": ARCADE,
         "GAME_CENTER_CA_FILE": str(file),
     }
 
@@ -101,15 +103,16 @@ async def test_all_games_of_a_team_know_the_player_by_one_id(
 async def test_an_id_of_one_game_is_of_its_bundle(
     game_center: IdentityProvider, fake: GameCenterFake
 ) -> None:
-    identity = await game_center.verify(fake.credential(game_player_id=GAME_PLAYER))
-    assert identity.external_id == f"{BUNDLE}:{GAME_PLAYER}"
+    credential = fake.credential(game_player_id=GAME_PLAYER, bundle_id=ARCADE)
+    identity = await game_center.verify(credential)
+    assert identity.external_id == f"{ARCADE}:{GAME_PLAYER}"
 
 
 async def test_the_same_text_as_a_team_s_and_as_a_game_s_id_is_two_players(
     game_center: IdentityProvider, fake: GameCenterFake
 ) -> None:
     of_team = await game_center.verify(fake.credential(team_player_id="1"))
-    of_game = await game_center.verify(fake.credential(game_player_id="1", salt=b"2"))
+    of_game = await game_center.verify(fake.credential(game_player_id="1", bundle_id=ARCADE))
     assert of_team.external_id != of_game.external_id
 
 
@@ -213,6 +216,7 @@ async def test_a_player_has_one_id_where_one_bundle_id_ends_with_another(
 ) -> None:
     """Else a part of the longer one would pass for the end of an id: somebody whom no ban is of."""
     front, _, short = BUNDLE.partition(".")
+    variables["GAME_CENTER_ARCADE_BUNDLE_IDS"] = ""
     game_center = open_provider(**variables | {"GAME_CENTER_BUNDLE_IDS": f"{short},{BUNDLE}"})
     credential = fake.credential()
     moved = {"bundle_id": short, "team_player_id": f"{PLAYER}{front}."}
@@ -230,14 +234,20 @@ async def test_the_time_may_not_be_another_than_was_signed(
     assert await outcome(game_center, credential) == ("invalid_credential", "signature")
 
 
-async def test_an_id_of_the_team_is_not_one_of_the_game(
-    game_center: IdentityProvider, fake: GameCenterFake
+@pytest.mark.parametrize(
+    ("bundle_id", "sent", "called"),
+    [
+        (BUNDLE, "team_player_id", "game_player_id"),
+        (ARCADE, "game_player_id", "team_player_id"),
+    ],
+)
+async def test_who_is_banned_by_the_one_id_does_not_come_with_it_as_the_other(
+    game_center: IdentityProvider, fake: GameCenterFake, bundle_id: str, sent: str, called: str
 ) -> None:
-    """Which it is is not signed; but then it is nobody's."""
-    credential = fake.credential()
-    credential["game_player_id"] = credential.pop("team_player_id")
-    identity = await game_center.verify(credential)
-    assert identity.external_id == f"{BUNDLE}:{PLAYER}"
+    """Which it is, is not signed: a game has ids of one kind."""
+    credential = fake.credential(bundle_id=bundle_id, **{sent: PLAYER})
+    credential[called] = credential.pop(sent)
+    assert await outcome(game_center, credential) == ("wrong_audience", "kind_of_id")
 
 
 async def test_another_game_s_signature_is_for_another_audience(
@@ -315,14 +325,12 @@ async def test_what_was_signed_is_good_once(
 
 
 @pytest.mark.parametrize("scenario", ["other", "pem"])
-async def test_not_even_with_another_certificate_or_as_a_game_s_id(
+async def test_not_even_with_another_certificate(
     game_center: IdentityProvider, fake: GameCenterFake, scenario: str
 ) -> None:
     """What is signed counts: the rest is the sender's."""
     await game_center.verify(fake.credential())
     credential = fake.credential(scenario)
-    assert await outcome(game_center, credential) == ("expired_credential", "replayed")
-    credential["game_player_id"] = credential.pop("team_player_id")
     assert await outcome(game_center, credential) == ("expired_credential", "replayed")
 
 
@@ -719,6 +727,7 @@ async def test_nothing_of_a_credential_leaks(
         ("GAME_CENTER_BUNDLE_IDS", TEAM),
         ("GAME_CENTER_BUNDLE_IDS", "com.example:game"),
         ("GAME_CENTER_BUNDLE_IDS", "com." + "x" * 124),
+        ("GAME_CENTER_ARCADE_BUNDLE_IDS", "com.other.game"),
         ("GAME_CENTER_URL", "http://static.gc.apple.com"),
         ("GAME_CENTER_CA_FILE", "/nowhere"),
     ],
@@ -727,7 +736,7 @@ def test_a_setting_that_is_wrong_or_missing_is_a_fault_by_its_name(
     variables: dict[str, str], name: str, value: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        read(**variables | {name: value})
+        read(**variables | {"GAME_CENTER_ARCADE_BUNDLE_IDS": "", name: value})
     assert [fault.split(":")[0] for fault in caught.value.faults] == [f"PLAYMESH_{name}"]
 
 

@@ -633,6 +633,18 @@ class TestRecovery:
         assert (await recover(identity, given_up.user_id)).status == 200
         assert await owned_by(identity) == given_up.user_id
 
+    async def test_under_another_id_by_now_it_is_given_back_when_it_is_free(
+        self, identity: RunningIdentity, given_up: Person, guest: Person
+    ) -> None:
+        """Who has the new id from the platform never comes by the former one alone."""
+        links = identity.app[LINKS]
+        assert (await links.account_of("steam", "new", former=PLAYER)).user_id == guest.user_id
+        assert outcome(await recover(identity, given_up.user_id)) == (409, "conflict")
+        assert await state(identity, given_up.user_id) == "recoverable"
+        await links.unlink(guest.user_id, "steam")
+        assert (await recover(identity, given_up.user_id)).status == 200
+        assert (await links.account_of("steam", "new", former=PLAYER)).user_id == given_up.user_id
+
     @pytest.mark.parametrize("banned", ["identity", "holder"])
     async def test_a_ban_stays_where_it_is(
         self, identity: RunningIdentity, given_up: Person, guest: Person, banned: str

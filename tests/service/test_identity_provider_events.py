@@ -551,6 +551,13 @@ class TestFacebook:
         status = await call(world.identity.http, "GET", path)
         assert status.json() == {"status": "done"}
 
+    async def test_the_code_is_in_no_log(self, world: World) -> None:
+        with capture_logs() as logs:
+            told = (await world.signed(DELETION)).json()
+            await call(world.identity.http, "GET", told["url"].removeprefix(PUBLIC))
+        assert told["confirmation_code"] not in str(logs)
+        assert logs[-1]["path"] == "/v1/deletions/{code}"
+
     async def test_asked_again_it_is_no_further_than_it_is(self, world: World) -> None:
         """The first answer was lost."""
         await world.of_facebook()

@@ -78,7 +78,7 @@ class CognitoSettings:
         keys = connections.keys("cognito", self.access.jwks_url)
         return CognitoPlatform(
             CognitoPool(self.client, connections.http("cognito", self.url)),
-            Challenges(connections.seals),
+            Challenges(connections.seals, connections.clock),
             access=OidcPlatform(self.access, connections, keys),
             identity=OidcPlatform(self.identity, connections, keys),
             fresh=OidcPlatform(replace(self.access, single_use=False), connections, keys),

@@ -11,10 +11,14 @@ from datetime import timedelta
 from services.identity.providers.shape import Refused, part, unavailable
 from services.identity.sealing import Seals
 from shared import errors, strict_json
+from shared.clock import Clock
+from shared.limits import Limiter, RateLimit
 from shared.strict_json import JsonValue
 
 _PURPOSE = "cognito challenge"
 _LIFETIME = timedelta(minutes=15)  # the longest that a pool may give a session
+# Whoever has the password guesses a code of six digits: how often, Cognito does not promise.
+_ANSWERS_OF_ONE = RateLimit(burst=5, per_second=1 / 60)
 _LONGEST_ANSWER = 2048
 _LONGEST_PARAMETER = 1024
 
@@ -63,8 +67,9 @@ class Challenge:
 
 
 class Challenges:
-    def __init__(self, seals: Seals) -> None:
+    def __init__(self, seals: Seals, clock: Clock) -> None:
         self._seals = seals
+        self._answers = Limiter(_ANSWERS_OF_ONE, clock)
 
     def asked(self, answer: Mapping[str, JsonValue], username: str) -> Refused:
         """What to refuse with until the client has answered a challenge."""
@@ -87,14 +92,25 @@ class Challenges:
         return Refused(required, name.lower())
 
     def open(self, token: str) -> Challenge:
-        """Raises Refused where it is none of ours, or too old."""
+        """For one answer. Raises Refused where it is none of ours, too old, or had too many."""
         match self._seals.open(_PURPOSE, token, within=_LIFETIME):
             case {"name": str(name), "username": str(username), "session": str(session)}:
+                self._admit(session)
                 return Challenge(name, username, session)
             case _ if self._seals.open(_PURPOSE, token) is not None:
                 raise Refused(errors.ExpiredCredential(), "challenge_over")
             case _:
                 raise Refused(errors.InvalidCredential(), "no_challenge")
+
+    def _admit(self, session: str) -> None:
+        """By what is sealed: one token can be written in several ways."""
+        try:
+            self._answers.take(session)
+        except errors.TooManyRequests as limited:
+            wait = limited.retry_after
+        else:
+            return
+        raise Refused(errors.TooManyRequests(retry_after=wait), "answers")
 
 
 def can_be_sent(text: str, longest: int) -> bool:

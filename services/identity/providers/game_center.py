@@ -41,11 +41,15 @@ _BUILT_IN = "game_center_issuers.pem"
 
 @dataclass(frozen=True, slots=True)
 class GameCenterSettings:
-    """`issuers` are those that may have issued Apple's certificates."""
+    """`arcade_bundle_ids` are those of the bundle ids whose players' ids are of the game.
+
+    `issuers` are those that may have issued Apple's certificates.
+    """
 
     url: str
     team_id: str
     bundle_ids: frozenset[str]
+    arcade_bundle_ids: frozenset[str]
     issuers: tuple[x509.Certificate, ...] = field(repr=False)
 
     @classmethod
@@ -59,7 +63,12 @@ class GameCenterSettings:
         bundle_ids = env.texts("GAME_CENTER_BUNDLE_IDS")
         if not bundle_ids or not all(map(_BUNDLE_ID.fullmatch, bundle_ids)):
             env.fault("GAME_CENTER_BUNDLE_IDS", "must be bundle ids, such as com.example.game")
-        return cls(url, team_id, frozenset(bundle_ids), _read_issuers(env))
+        arcade = frozenset(env.texts("GAME_CENTER_ARCADE_BUNDLE_IDS"))
+        if not arcade <= set(bundle_ids):
+            env.fault(
+                "GAME_CENTER_ARCADE_BUNDLE_IDS", f"must be of {env.prefix}GAME_CENTER_BUNDLE_IDS"
+            )
+        return cls(url, team_id, frozenset(bundle_ids), arcade, _read_issuers(env))
 
     def open(self, connections: Connections) -> Platform:
         certificates = Certificates(
@@ -99,6 +108,9 @@ class GameCenterPlatform:
         timestamp = self._timestamp(part(credential, "timestamp"))
         if bundle_id not in self._settings.bundle_ids:
             raise Refused(errors.WrongAudience(), "bundle_id")
+        # Which of the two it is, is not signed: whoever chose would be two players.
+        if is_of_team == (bundle_id in self._settings.arcade_bundle_ids):
+            raise Refused(errors.WrongAudience(), "kind_of_id")
         # The two are signed without a mark between them: with the longest that fits it is one id.
         together = player_id + bundle_id
         if bundle_id != max(filter(together.endswith, self._settings.bundle_ids), key=len):
