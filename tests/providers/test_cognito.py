@@ -723,13 +723,13 @@ async def test_defect_28_trouble_is_unavailable_and_only_a_sign_out_is_repeated(
 
 
 async def test_a_long_wait_is_the_client_s(it: Cognito, pauses: list[float]) -> None:
-    it.fake.scenario = "http429late"
+    it.fake.scenario = "http429after30"
     error, _ = await refusal(it.pool.sign_out("a.b.c"))
     assert isinstance(error, errors.ProviderUnavailable)
     assert (error.retry_after, len(it.fake.asked), pauses) == (30, 1, [])
 
 
-@pytest.mark.parametrize("scenario", ["html200", "list", "redirect", "no type"])
+@pytest.mark.parametrize("scenario", ["html200", "list", "redirect", "notype"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_defect_28_an_answer_that_makes_no_sense_is_unavailable(
     it: Cognito, operation: str, scenario: str

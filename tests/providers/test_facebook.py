@@ -285,7 +285,7 @@ async def test_a_bad_token_is_told_by_its_subcode_wherever_it_stands(
 async def test_a_secret_of_ours_that_is_wrong_is_our_fault(
     facebook: IdentityProvider, fake: FacebookFake
 ) -> None:
-    fake.app_secret = "another"
+    fake.secret = "another"
     assert await outcome(facebook, token()) == ("provider_misconfigured", "190")
 
 
@@ -362,7 +362,7 @@ async def test_a_secret_in_a_file_is_replaced_without_a_restart(
     del variables["FACEBOOK_APP_SECRET"]
     facebook = open_provider(**variables, FACEBOOK_APP_SECRET_FILE=str(file))
     await facebook.verify({"access_token": token()})
-    fake.app_secret = "another"
+    fake.secret = "another"
     assert await outcome(facebook, token()) == ("provider_misconfigured", "190")
     file.write_text("another")
     await facebook.verify({"access_token": token()})

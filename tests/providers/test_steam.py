@@ -185,7 +185,7 @@ async def test_a_ticket_of_another_application_is_for_another_audience(
 async def test_a_key_that_steam_does_not_know_is_our_fault(
     steam: IdentityProvider, fake: SteamFake
 ) -> None:
-    fake.key = "another-key"
+    fake.secret = "another-key"
     assert await code(steam, ticket("ok")) == "provider_misconfigured"
 
 
@@ -393,7 +393,7 @@ async def test_a_key_in_a_file_is_replaced_without_a_restart(
     del variables["STEAM_KEY"]
     steam = open_provider(**variables, STEAM_KEY_FILE=str(file))
     await steam.verify({"ticket": ticket("ok", n=1)})
-    fake.key = "another-key"
+    fake.secret = "another-key"
     assert await code(steam, ticket("ok", n=2)) == "provider_misconfigured"
     file.write_text("another-key")
     await steam.verify({"ticket": ticket("ok", n=3)})
