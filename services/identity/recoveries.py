@@ -62,7 +62,7 @@ class Recoveries:
     async def _holder(self, undo: Undo) -> Account | None:
         """Who has the identity now; None where it is free."""
         try:
-            holder = await self._links.owner(undo.provider, undo.external_id)
+            holder = await self._links.admit_owner(undo.provider, undo.external_id)
         except errors.Banned:
             raise errors.Conflict("the identity is banned") from None
         if holder is None:

@@ -101,6 +101,13 @@ class TokenVerifier:
             _log.exception("token.verification_failed")
             raise errors.Unavailable from error
 
+    async def verify_player(self, token: str) -> str:
+        """The player whose access token it is. Raises as `verify`: also for a service's token."""
+        claims = await self.verify(token)
+        if claims.is_service:
+            raise errors.InvalidToken
+        return claims.subject
+
     async def _verify(self, token: str) -> Claims:
         verdict = await self._verdict(token)
         if self._revocations is not None and self._revocations.refuses(verdict.marks):
