@@ -10,6 +10,7 @@ from shared.auth.verifier import TokenVerifier
 from tests.support import aws, figures
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, ec_key, rsa_key
+from tests.support.overheard import Overheard
 from tests.support.tokens import verifier_of
 
 # How fast a machine is that does other things as well is no property of the code.
@@ -78,3 +79,8 @@ def elliptic_key() -> ECKey:
 def stranger() -> RSAKey:
     """A key of somebody else, under the id of ours."""
     return rsa_key("key-1")
+
+
+@pytest.fixture
+def overheard(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Overheard:
+    return Overheard(capsys, caplog)

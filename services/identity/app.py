@@ -92,8 +92,9 @@ from services.identity.user_pool import PoolPlayers
 from services.identity.well_known import WellKnown
 from shared import errors
 from shared.auth.claims import service_audience
+from shared.auth.jwt_claims import LEEWAY
 from shared.auth.middleware import authenticate
-from shared.auth.verifier import LEEWAY, Expectations, TokenVerifier
+from shared.auth.verifier import Expectations, TokenVerifier
 from shared.background import repeating
 from shared.clock import Clock, SystemClock
 from shared.http.addresses import TRUSTED_PROXY_HOPS

@@ -7,7 +7,6 @@ from aiohttp import web
 from services.identity import cognito_wire as wire
 from services.identity.appkeys import LOGINS, POOL_PLAYERS, VERIFIER
 from services.identity.wire import read_link_token
-from shared import errors
 from shared.auth.middleware import public
 from shared.http.addresses import client_address
 from shared.http.bodies import Fields, read_body_parameters, read_object, read_query
@@ -113,14 +112,6 @@ async def _sign_in(
         "cognito",
         {"username": username, "password": password},
         address=client_address(request),
-        link_to=await _player(request, tokens[0]) if tokens else None,
+        link_to=await request.app[VERIFIER].verify_player(tokens[0]) if tokens else None,
     )
     return json_response(wire.render_drop_in_sign_in(login))
-
-
-async def _player(request: web.Request, token: str) -> str:
-    """Whose access token it is. Raises InvalidToken."""
-    claims = await request.app[VERIFIER].verify(token)
-    if claims.is_service:
-        raise errors.InvalidToken
-    return claims.subject

@@ -99,7 +99,7 @@ class Conflicts:
             try:
                 return await self._links.link(user_id, *key, former=identity.former)
             except errors.AlreadyLinked:
-                current, existing = await self._get(user_id), await self._links.owner(*key)
+                current, existing = await self._get(user_id), await self._links.admit_owner(*key)
             seen = next((one for one in _identities(existing) if one.key == key), None)
             if existing is None or existing.user_id == user_id or seen is None:
                 continue  # it has changed hands: it may be free by now, or this player's
@@ -143,7 +143,7 @@ class Conflicts:
         the identity has changed hands.
         """
         seen = await self._decided(user_id, token, EXISTING, address)
-        existing = await self._links.owner(*seen.key)
+        existing = await self._links.admit_owner(*seen.key)
         self._admit(await self._get(user_id))
         if existing is None or seen not in existing.identities:
             raise errors.Conflict("the identity has changed hands")

@@ -17,15 +17,12 @@ from services.identity.appkeys import (
     WELL_KNOWN,
 )
 from services.identity.logins import GuestLogin, PlatformLogin
-from shared import errors
 from shared.auth.middleware import public
 from shared.http.addresses import client_address
 from shared.http.bodies import Fields, read_object, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.responses import json_response
 from shared.keys.ports import PublishedDocument
-
-_IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _routes = web.RouteTableDef()
 
@@ -37,7 +34,7 @@ async def create_guest(request: web.Request) -> web.Response:
     login = await request.app[LOGINS].new_guest(
         address=client_address(request),
         device=wire.read_device(fields),
-        request=wire.read_keyed_request(request.headers.getall(_IDEMPOTENCY_KEY, []), fields),
+        request=wire.read_keyed_request(request.headers, fields),
     )
     return json_response(wire.render_new_guest(login), status=201)
 
@@ -105,9 +102,9 @@ async def login_as_guest(request: web.Request) -> web.Response:
     if guest:
         login = await logins.guest(guest.user_id, guest.secret, address=client_address(request))
     else:
-        keys = request.headers.getall(_IDEMPOTENCY_KEY, [])
         login = await logins.new_guest(
-            address=client_address(request), request=wire.read_keyed_request(keys, fields)
+            address=client_address(request),
+            request=wire.read_keyed_request(request.headers, fields),
         )
     return json_response(wire.render_drop_in_guest(login))
 
@@ -129,7 +126,7 @@ def login_with(
             provider,
             credential,
             address=client_address(request),
-            link_to=await _player(request, mine) if mine is not None else None,
+            link_to=await request.app[VERIFIER].verify_player(mine) if mine is not None else None,
         )
         known = login.identity
         platform_id = known.details[detail] if detail else known.external_id
@@ -181,14 +178,6 @@ routes = [
         ),
     ),
 ]
-
-
-async def _player(request: web.Request, token: str) -> str:
-    """Whose access token it is. Raises InvalidToken."""
-    claims = await request.app[VERIFIER].verify(token)
-    if claims.is_service:
-        raise errors.InvalidToken
-    return claims.subject
 
 
 def _document(

@@ -108,9 +108,19 @@ class Links:
         found = await self._store.find(provider, external_id)
         return found is not None and found.user_id == user_id
 
-    async def owner(self, provider: str, external_id: str) -> Account | None:
-        """Whose it is, if anybody's. Raises Banned where the identity is."""
-        return await self._owner(provider, external_id)
+    async def admit_owner(self, provider: str, external_id: str) -> Account | None:
+        """Whose an identity is: nobody's if it was that of an account which is gone, and then it is
+        released. Raises Banned where the identity is.
+        """
+        for _ in range(_ATTEMPTS):
+            found = await self._store.find(provider, external_id)
+            owner = await self._accounts.find(found.user_id) if found else None
+            if found is None or (owner is not None and not owner.is_gone):
+                # After the look: where a banned player's identity was freed, its ban came before.
+                await self._bans.admit_identity(provider, external_id)
+                return owner
+            await self._release(found, owner)
+        raise _restless()
 
     async def move(
         self,
@@ -129,7 +139,7 @@ class Links:
         as `Account.linked`.
         """
         for _ in range(_ATTEMPTS):
-            owner = await self._owner(provider, external_id)
+            owner = await self.admit_owner(provider, external_id)
             account = await self._get(target)
             if owner is None:
                 raise errors.Conflict("the identity is not linked")
@@ -183,7 +193,7 @@ class Links:
             raise errors.Unavailable(f"a platform does not take back what it wants: {trouble.code}")
 
     async def find_owner(self, provider: str, external_id: str) -> Account | None:
-        """Whose an identity is. None also where it was that of an account which is gone."""
+        """As `admit_owner`, whoever is banned, and nothing is released."""
         found = await self._store.find(provider, external_id)
         return await self._accounts.get(found.user_id) if found else None
 
@@ -214,15 +224,15 @@ class Links:
     async def _owner_by_either(
         self, provider: str, external_id: str, former: str | None
     ) -> Account | None:
-        """As `_owner`. Who is known by the former id alone is from now on by the other one."""
+        """As `admit_owner`. Who is known by the former id alone is from now on by the other one."""
         if former is not None:
             # Else who was banned would be let in again by a change of ids.
             await self._bans.follow(provider, former, external_id)
         for _ in range(_ATTEMPTS):
-            owner = await self._owner(provider, external_id)
+            owner = await self.admit_owner(provider, external_id)
             if owner is not None or former is None:
                 return owner
-            owner = await self._owner(provider, former)
+            owner = await self.admit_owner(provider, former)
             if owner is None:
                 return None
             known = next((one for one in owner.identities if one.key == (provider, former)), None)
@@ -233,18 +243,6 @@ class Links:
                 return await self._store.rename(owner, former, renamed)
             except (errors.AlreadyLinked, errors.VersionConflict):  # somebody was faster
                 continue
-        raise _restless()
-
-    async def _owner(self, provider: str, external_id: str) -> Account | None:
-        """Whose it is; nobody's if it was that of an account which is gone. Raises Banned."""
-        for _ in range(_ATTEMPTS):
-            found = await self._store.find(provider, external_id)
-            owner = await self._accounts.find(found.user_id) if found else None
-            if found is None or (owner is not None and not owner.is_gone):
-                # After the look: where a banned player's identity was freed, its ban came before.
-                await self._bans.admit_identity(provider, external_id)
-                return owner
-            await self._release(found, owner)
         raise _restless()
 
     async def _release(self, identity: LinkedIdentity, account: Account | None) -> None:

@@ -67,7 +67,7 @@ class Recoveries:
         would live again for somebody who never comes by the former one.
         """
         try:
-            holder = await self._links.owner(undo.provider, undo.external_id)
+            holder = await self._links.admit_owner(undo.provider, undo.external_id)
         except errors.Banned:
             raise errors.Conflict("the identity is banned") from None
         if holder is None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from services.identity.kubernetes_settings import KubernetesSettings
 from services.identity.providers.settings import ProviderSettings
-from shared.auth.verifier import LEEWAY
+from shared.auth.jwt_claims import LEEWAY
 from shared.env import Env
 from shared.http.client import is_tamper_proof
 from shared.settings import CacheSettings, LimitSettings, ServerSettings, TrustSettings

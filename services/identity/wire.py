@@ -1,8 +1,10 @@
 """JSON and form bodies, and what becomes of them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from multidict import MultiMapping
 
 from services.identity.idempotency import KeyedRequest
 from services.identity.logins import GuestLogin, PlatformLogin
@@ -42,8 +44,9 @@ def read_optional_guest(fields: Fields) -> GuestCredential | None:
     return _read_guest(fields, secret="guest_secret")  # noqa: S106 - the parameter's name
 
 
-def read_keyed_request(keys: Sequence[str], body: Fields) -> KeyedRequest | None:
-    """None without an Idempotency-Key. `keys` are the values of all headers of that name."""
+def read_keyed_request(headers: MultiMapping[str], body: Fields) -> KeyedRequest | None:
+    """None without an Idempotency-Key."""
+    keys = headers.getall("Idempotency-Key", [])
     if not keys:
         return None
     if len(keys) > 1:

@@ -10,7 +10,7 @@ changes nothing that is not due.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.auth.verifier import LEEWAY
+from shared.auth.jwt_claims import LEEWAY
 from shared.keys.models import KeyRing, KeyState, SigningKey
 
 _UNPUBLISHED_KEPT = 5

@@ -5,30 +5,35 @@ Every refusal is the same InvalidToken: what was wrong is for our log, not for w
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 from prometheus_client import Counter
 
-from shared import errors, strict_json
+from shared import errors
 from shared.auth import jws
 from shared.auth.claims import SERVICE_PREFIX, Claims
 from shared.auth.jwk_set import VerificationKey
+from shared.auth.jwt_claims import (
+    LEEWAY,
+    ClaimSet,
+    InvalidClaim,
+    read_audiences,
+    read_claims,
+    read_lifetime,
+    read_text,
+)
 from shared.auth.revocations import Revocations, session_mark, subject_mark
-from shared.clock import Clock, from_millis, to_millis
-from shared.strict_json import JsonValue
+from shared.clock import Clock, from_millis
 
 _log = structlog.get_logger()
 _REVOKED = Counter("playmesh_revoked_tokens", "Tokens refused because they were taken back.")
 
-LEEWAY = timedelta(seconds=60)
-"""How far apart two clocks of the mesh may be; the only such constant."""
-
 _MOST_VERDICTS = 10_000
 _TYPES = ("at+jwt", "application/at+jwt")
 _LONGEST_CLAIM = 256
+_LONGEST_SCOPE = 1024
 _BAN = re.compile(r"[a-z0-9_.-]{1,32}")
 _MOST_BANS = 16
 
@@ -46,10 +51,6 @@ class Expectations:
     service_audience: str | None
     longest_lifetime: timedelta
     algorithms: frozenset[str] = frozenset(("RS256", "ES256"))
-
-
-class _Refused(Exception):
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class TokenVerifier:
         """
         try:
             return await self._verify(token)
-        except (_Refused, jws.InvalidJws) as reason:
+        except (InvalidClaim, jws.InvalidJws) as reason:
             _log.info("token.refused", reason=str(reason))
             raise errors.InvalidToken from None
         except errors.Unavailable:
@@ -100,17 +101,24 @@ class TokenVerifier:
             _log.exception("token.verification_failed")
             raise errors.Unavailable from error
 
+    async def verify_player(self, token: str) -> str:
+        """The player whose access token it is. Raises as `verify`: also for a service's token."""
+        claims = await self.verify(token)
+        if claims.is_service:
+            raise errors.InvalidToken
+        return claims.subject
+
     async def _verify(self, token: str) -> Claims:
         verdict = await self._verdict(token)
         if self._revocations is not None and self._revocations.refuses(verdict.marks):
             _REVOKED.inc()
-            raise _Refused("revoked")
+            raise InvalidClaim("revoked")
         return verdict.claims
 
     async def _verdict(self, token: str) -> _Verdict:
         # Both are known without reading it, so that a huge one costs nothing.
         if len(token) > jws.LONGEST_TOKEN or not token.isascii():
-            raise _Refused("not a compact JWS")
+            raise jws.InvalidJws("not a compact JWS")
         digest = hashlib.sha256(token.encode()).digest()
         known = self._verdicts.get(digest)
         if known is not None:
@@ -120,7 +128,7 @@ class TokenVerifier:
             self._verdicts.pop(digest, None)
         signed = await jws.verify(token, self._keys, self._expected.algorithms)
         if signed.type.lower() not in _TYPES:
-            raise _Refused("typ")
+            raise jws.InvalidJws("typ")
         claims = self._claims(signed.payload)
         if len(self._verdicts) >= _MOST_VERDICTS:
             del self._verdicts[next(iter(self._verdicts))]  # the oldest
@@ -131,40 +139,28 @@ class TokenVerifier:
         return claims.valid_from - LEEWAY <= self._clock.now() < claims.expires_at + LEEWAY
 
     def _claims(self, payload: bytes) -> Claims:
-        values = _json_object(payload)
-        subject = _text(values, "sub")
+        values = read_claims(payload)
+        subject = read_text(values, "sub", longest=_LONGEST_CLAIM)
         is_service = subject.startswith(SERVICE_PREFIX)
         audience = self._expected.service_audience if is_service else self._expected.player_audience
-        if _text(values, "iss") != self._expected.issuer:
-            raise _Refused("iss")
-        if audience is None or audience not in _audiences(values):
-            raise _Refused("aud")
-        valid_from, expires = self._lifetime(values)
+        if read_text(values, "iss", longest=_LONGEST_CLAIM) != self._expected.issuer:
+            raise InvalidClaim("iss")
+        if audience is None or audience not in read_audiences(values):
+            raise InvalidClaim("aud")
+        longest = self._expected.longest_lifetime
+        valid_from, expires = read_lifetime(values, self._clock.now(), longest)
         return Claims(
             issuer=self._expected.issuer,
             subject=subject,
             audience=audience,
-            token_id=_text(values, "jti"),
-            client_id=_text(values, "client_id"),
-            scopes=frozenset(_text(values, "scope", longest=1024).split(" ")),
+            token_id=read_text(values, "jti", longest=_LONGEST_CLAIM),
+            client_id=read_text(values, "client_id", longest=_LONGEST_CLAIM),
+            scopes=frozenset(read_text(values, "scope", longest=_LONGEST_SCOPE).split(" ")),
             valid_from=from_millis(valid_from * 1000),
             expires_at=from_millis(expires * 1000),
-            session_id=None if is_service else _text(values, "sid"),
+            session_id=None if is_service else read_text(values, "sid", longest=_LONGEST_CLAIM),
             bans=_bans(values),
         )
-
-    def _lifetime(self, values: Mapping[str, JsonValue]) -> tuple[int, int]:
-        now = to_millis(self._clock.now()) / 1000
-        leeway = LEEWAY.total_seconds()
-        issued, expires = _moment(values, "iat"), _moment(values, "exp")
-        valid_from = max(issued, _moment(values, "nbf"))
-        if now >= expires + leeway:
-            raise _Refused("expired")
-        if valid_from > now + leeway:
-            raise _Refused("not yet valid")
-        if not 0 < expires - issued <= self._expected.longest_lifetime.total_seconds():
-            raise _Refused("lifetime")
-        return valid_from, expires
 
 
 def _marks(claims: Claims) -> tuple[str, ...]:
@@ -172,47 +168,14 @@ def _marks(claims: Claims) -> tuple[str, ...]:
     return (subject,) if claims.session_id is None else (session_mark(claims.session_id), subject)
 
 
-def _json_object(payload: bytes) -> Mapping[str, JsonValue]:
-    try:
-        value = strict_json.loads(payload)
-    except ValueError:
-        value = None
-    if not isinstance(value, Mapping):
-        raise _Refused("claims are no JSON object")
-    return value
-
-
-def _text(values: Mapping[str, JsonValue], name: str, *, longest: int = _LONGEST_CLAIM) -> str:
-    value = values.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= longest:
-        raise _Refused(name)
-    return value
-
-
-def _moment(values: Mapping[str, JsonValue], name: str) -> int:
-    value = values.get(name)
-    if type(value) is not int or not 0 <= value < 2**40:  # a bool is an int to isinstance
-        raise _Refused(name)
-    return value
-
-
-def _audiences(values: Mapping[str, JsonValue]) -> list[JsonValue]:
-    value = values.get("aud")
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-        return value
-    raise _Refused("aud")
-
-
-def _bans(values: Mapping[str, JsonValue]) -> frozenset[str]:
+def _bans(values: ClaimSet) -> frozenset[str]:
     """A claim that is wrong is no claim of nothing: the ban would be lost."""
     if "bans" not in values:
         return frozenset()
     value = values["bans"]
     if not isinstance(value, list) or not 1 <= len(value) <= _MOST_BANS:
-        raise _Refused("bans")
+        raise InvalidClaim("bans")
     bans = frozenset(ban for ban in value if isinstance(ban, str) and _BAN.fullmatch(ban))
     if len(bans) != len(value):
-        raise _Refused("bans")
+        raise InvalidClaim("bans")
     return bans

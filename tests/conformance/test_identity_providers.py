@@ -1,18 +1,22 @@
 """The contract of identity providers, for each platform against its fake."""
 
 import contextlib
-import functools
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from joserfc.jwk import RSAKey
 
-from services.identity.ports import IdentityProvider
-from tests.conformance.identity_providers import IdentityProviderContract, SingleUseContract
+from services.identity.providers.connections import Connections
+from tests.conformance.identity_providers import (
+    HttpContract,
+    KeyedContract,
+    SingleUseContract,
+)
 from tests.support.clock import ManualClock
 from tests.support.fakes import (
     cognito,
@@ -21,6 +25,7 @@ from tests.support.fakes import (
     game_center,
     google_play,
     meta_quest,
+    steam,
 )
 from tests.support.fakes.cognito import CognitoFake
 from tests.support.fakes.discord import DiscordFake
@@ -29,317 +34,243 @@ from tests.support.fakes.game_center import GameCenterFake
 from tests.support.fakes.google_play import GooglePlayFake
 from tests.support.fakes.meta_quest import MetaQuestFake
 from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, ISSUER, RAW_NONCE, SUBJECT, OidcFake
-from tests.support.fakes.steam import IDENTITY, PLAYER, SteamFake, ticket
+from tests.support.fakes.steam import SteamFake
 from tests.support.platforms import connected, opened, remembering
 
 KEY = "CANARY0123456789ABCDEF0123456789"
+DAY = 86_400
+
+
+class FakeStage:
+    """Of a platform whose fake does what a credential says."""
+
+    external_id: tuple[str, str]
+    sends_once = False
+    secret = ""
+
+    def __init__(
+        self,
+        fake: Any,  # noqa: ANN401 - the platform's
+        clock: ManualClock,
+        here: Connections,
+        beside: Connections,
+        settings: Mapping[str, str],
+        pauses: list[float],
+    ) -> None:
+        self.fake = fake
+        self.clock = clock
+        self.open = partial(opened, here)
+        self.provider, self.beside = opened(here, **settings), opened(beside, **settings)
+        self.pauses = pauses
+        self.numbers = itertools.count()
+
+    def credential(self, scenario: str = "ok") -> Mapping[str, str]:
+        raise NotImplementedError
+
+    def number(self) -> str:
+        return f"CANARY{next(self.numbers)}"
+
+    def good(self) -> Mapping[str, str]:
+        return self.credential()
+
+    def break_down(self) -> None:
+        self.fake.scenario = "http503"
+
+    def talk_nonsense(self) -> None:
+        self.fake.scenario = "html200"
+
+    def set_secret(self, secret: str) -> None:
+        self.fake.secret = secret
+
+
+S = TypeVar("S", bound=FakeStage)
 
 
 @contextlib.asynccontextmanager
-async def two_processes(
-    clock: ManualClock, **variables: str
-) -> AsyncIterator[tuple[IdentityProvider, IdentityProvider]]:
-    """One platform in both, which share a store and nothing else."""
+async def staged(
+    stage: type[S],
+    fake: Any,  # noqa: ANN401 - the platform's
+    clock: ManualClock,
+    **more: str,
+) -> AsyncIterator[S]:
+    """The platform in two processes, which share a store and nothing else."""
+    pauses: list[float] = []
     async with (
+        fake.serving() as url,
         remembering() as store,
-        connected(clock, [], store) as one,
-        connected(clock, [], store) as another,
+        connected(clock, pauses, store) as here,
+        connected(clock, [], store) as beside,
     ):
-        yield opened(one, **variables), opened(another, **variables)
+        yield stage(fake, clock, here, beside, fake.settings(url) | more, pauses)
 
 
-@dataclass
-class SteamStage:
-    fake: SteamFake
-    provider: IdentityProvider
-    beside: IdentityProvider
-    external_id: tuple[str, str] = ("steam", PLAYER)
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+class SteamStage(FakeStage):
+    external_id = ("steam", steam.PLAYER)
+    secret = "STEAM_KEY"
 
-    def good(self) -> Mapping[str, str]:
-        return {"ticket": ticket("ok", n=next(self.numbers))}
+    def credential(self, scenario: str = "ok", **fields: str | int) -> Mapping[str, str]:
+        return {"ticket": steam.ticket(scenario, n=self.number(), **fields)}
 
     def forged(self) -> Mapping[str, str]:
-        return {"ticket": ticket("e101", n=next(self.numbers))}
+        return self.credential("e101")
 
     def elsewhere(self) -> Mapping[str, str]:
-        return {"ticket": ticket("ok", app=570, n=next(self.numbers))}
-
-    def break_down(self) -> None:
-        self.fake.scenario = "http503"
-
-    def talk_nonsense(self) -> None:
-        self.fake.scenario = "html200"
+        return self.credential(app=570)
 
 
-class TestSteam(SingleUseContract):
+class TestSteam(SingleUseContract, KeyedContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[SteamStage]:
-        fake = SteamFake(KEY)
-        async with (
-            fake.serving() as url,
-            two_processes(
-                clock,
-                PROVIDERS="steam",
-                STEAM_URL=url,
-                STEAM_KEY=KEY,
-                STEAM_APP_IDS="480",
-                STEAM_IDENTITY=IDENTITY,
-            ) as providers,
-        ):
-            yield SteamStage(fake, *providers)
+        async with staged(SteamStage, SteamFake(KEY), clock) as stage:
+            yield stage
 
 
-@dataclass
-class GooglePlayStage:
-    fake: GooglePlayFake
-    provider: IdentityProvider
-    beside: IdentityProvider
-    external_id: tuple[str, str] = (
-        "google_play",
-        f"{google_play.APPLICATION}:{google_play.PLAYER}",
-    )
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+class GooglePlayStage(FakeStage):
+    external_id = ("google_play", f"{google_play.APPLICATION}:{google_play.PLAYER}")
+    sends_once = True
+    secret = "GOOGLE_PLAY_CLIENT_SECRET"
 
-    def good(self) -> Mapping[str, str]:
-        return {"server_auth_code": google_play.code("ok", n=next(self.numbers))}
+    def credential(self, scenario: str = "ok", **fields: str | int) -> Mapping[str, str]:
+        return {"server_auth_code": google_play.code(scenario, n=self.number(), **fields)}
 
     def forged(self) -> Mapping[str, str]:
-        return {"server_auth_code": google_play.code("malformed", n=next(self.numbers))}
+        return self.credential("malformed")
 
     def elsewhere(self) -> Mapping[str, str]:
-        return {"server_auth_code": google_play.code("ok", app=570, n=next(self.numbers))}
-
-    def break_down(self) -> None:
-        self.fake.scenario = "http503"
-
-    def talk_nonsense(self) -> None:
-        self.fake.scenario = "html200"
+        return self.credential(app=570)
 
 
-@dataclass
-class FacebookStage:
-    fake: FacebookFake
-    provider: IdentityProvider
-    external_id: tuple[str, str] = ("facebook", f"{facebook.APP_ID}:{facebook.PLAYER}")
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    def _credential(self, scenario: str = "ok", **fields: str | int) -> Mapping[str, str]:
-        return {"access_token": facebook.token(scenario, n=next(self.numbers), **fields)}
-
-    def good(self) -> Mapping[str, str]:
-        return self._credential()
-
-    def forged(self) -> Mapping[str, str]:
-        return self._credential("n190")
-
-    def elsewhere(self) -> Mapping[str, str]:
-        return self._credential(app=facebook.OTHER_APP)
-
-    def break_down(self) -> None:
-        self.fake.scenario = "http503"
-
-    def talk_nonsense(self) -> None:
-        self.fake.scenario = "html200"
-
-
-class TestGooglePlay(SingleUseContract):
+class TestGooglePlay(SingleUseContract, KeyedContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[GooglePlayStage]:
-        fake = GooglePlayFake(KEY)
-        async with (
-            fake.serving() as url,
-            two_processes(
-                clock,
-                PROVIDERS="google_play",
-                GOOGLE_PLAY_OAUTH_URL=url,
-                GOOGLE_PLAY_GAMES_URL=url,
-                GOOGLE_PLAY_CLIENT_ID=google_play.CLIENT_ID,
-                GOOGLE_PLAY_CLIENT_SECRET=KEY,
-                GOOGLE_PLAY_APPLICATION_ID=google_play.APPLICATION,
-            ) as providers,
-        ):
-            yield GooglePlayStage(fake, *providers)
+        async with staged(GooglePlayStage, GooglePlayFake(KEY), clock) as stage:
+            yield stage
 
 
-class TestFacebook(IdentityProviderContract):
+class FacebookStage(FakeStage):
+    external_id = ("facebook", f"{facebook.APP_ID}:{facebook.PLAYER}")
+    secret = "FACEBOOK_APP_SECRET"
+
+    def credential(self, scenario: str = "ok", **fields: str | int) -> Mapping[str, str]:
+        return {"access_token": facebook.token(scenario, n=self.number(), **fields)}
+
+    def forged(self) -> Mapping[str, str]:
+        return self.credential("n190")
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return self.credential(app=facebook.OTHER_APP)
+
+
+class TestFacebook(KeyedContract):
     """Its client library keeps a token for weeks and logs in with it each time."""
 
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[FacebookStage]:
-        fake = FacebookFake(clock, KEY)
-        async with fake.serving() as url, connected(clock, []) as connections:
-            provider = opened(
-                connections,
-                PROVIDERS="facebook",
-                FACEBOOK_URL=url,
-                FACEBOOK_APP_ID=facebook.APP_ID,
-                FACEBOOK_APP_SECRET=KEY,
-            )
-            yield FacebookStage(fake, provider)
+        async with staged(FacebookStage, FacebookFake(clock, KEY), clock) as stage:
+            yield stage
 
 
-@dataclass
-class DiscordStage:
-    fake: DiscordFake
-    provider: IdentityProvider
-    beside: IdentityProvider
-    external_id: tuple[str, str] = ("discord", discord.PLAYER)
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+class DiscordStage(FakeStage):
+    external_id = ("discord", discord.PLAYER)
+    sends_once = True
+    secret = "DISCORD_CLIENT_SECRET"
 
-    def good(self) -> Mapping[str, str]:
-        return {"code": discord.code("ok", n=next(self.numbers))}
+    def credential(self, scenario: str = "ok", **fields: str | int) -> Mapping[str, str]:
+        return {"code": discord.code(scenario, n=self.number(), **fields)}
 
     def forged(self) -> Mapping[str, str]:
         """Of one that only looks like a code Discord says what it says of a spent one."""
-        return {"code": discord.code("forged", n=next(self.numbers)) + " "}
+        return {"code": self.credential("forged")["code"] + " "}
 
     def elsewhere(self) -> Mapping[str, str]:
-        return {"code": discord.code("ok", app=discord.OTHER_CLIENT, n=next(self.numbers))}
-
-    def break_down(self) -> None:
-        self.fake.scenario = "http503"
-
-    def talk_nonsense(self) -> None:
-        self.fake.scenario = "html200"
+        return self.credential(app=discord.OTHER_CLIENT)
 
 
-class TestDiscord(SingleUseContract):
+class TestDiscord(SingleUseContract, KeyedContract):
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[DiscordStage]:
-        fake = DiscordFake(KEY)
-        async with (
-            fake.serving() as url,
-            remembering() as store,
-            connected(clock, [], store) as connections,
-            connected(clock, [], store) as others,
-        ):
-            open_in = functools.partial(
-                opened,
-                PROVIDERS="discord",
-                DISCORD_URL=url,
-                DISCORD_CLIENT_ID=discord.CLIENT_ID,
-                DISCORD_CLIENT_SECRET=KEY,
-                DISCORD_REDIRECT_URI=discord.REDIRECT_URI,
-            )
-            yield DiscordStage(fake, open_in(connections), open_in(others))
+        async with staged(DiscordStage, DiscordFake(KEY), clock) as stage:
+            yield stage
 
 
-@dataclass
-class GameCenterStage:
-    fake: GameCenterFake
-    provider: IdentityProvider
-    beside: IdentityProvider
-    clock: ManualClock
-    external_id: tuple[str, str] = ("game_center", f"{game_center.TEAM}:{game_center.PLAYER}")
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+class MetaQuestStage(FakeStage):
+    external_id = ("meta_quest", f"{meta_quest.ORG_ID}:{meta_quest.SCOPED}")
+    sends_once = True
+    secret = "META_QUEST_APP_SECRET"
 
-    def _credential(self, **changes: Any) -> Mapping[str, str]:  # noqa: ANN401 - any part
-        return self.fake.credential(salt=next(self.numbers).to_bytes(8, "big"), **changes)
-
-    def good(self) -> Mapping[str, str]:
-        return self._credential()
-
-    def forged(self) -> Mapping[str, str]:
-        return self._credential(order="bpts")
-
-    def elsewhere(self) -> Mapping[str, str]:
-        return self._credential(bundle_id="com.other.game")
-
-    def break_down(self) -> None:
-        self.clock.advance(86_400)  # a known certificate holds for a day, however down Apple is
-        self.fake.scenario = "http503"
-
-    def talk_nonsense(self) -> None:
-        self.fake.scenario = "html"
-
-
-class TestGameCenter(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, tmp_path: Path) -> AsyncIterator[GameCenterStage]:
-        fake = GameCenterFake(clock)
-        issuers = tmp_path / "issuers.pem"
-        issuers.write_bytes(game_center.ca_pem())
-        async with (
-            fake.serving() as url,
-            remembering() as store,
-            connected(clock, [], store) as connections,
-            connected(clock, [], store) as others,
-        ):
-            open_in = functools.partial(
-                opened,
-                PROVIDERS="game_center",
-                GAME_CENTER_URL=url,
-                GAME_CENTER_TEAM_ID=game_center.TEAM,
-                GAME_CENTER_BUNDLE_IDS=game_center.BUNDLE,
-                GAME_CENTER_CA_FILE=str(issuers),
-            )
-            yield GameCenterStage(fake, open_in(connections), open_in(others), clock)
-
-
-@dataclass
-class MetaQuestStage:
-    fake: MetaQuestFake
-    provider: IdentityProvider
-    external_id: tuple[str, str] = ("meta_quest", f"{meta_quest.ORG_ID}:{meta_quest.SCOPED}")
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    def _credential(self, scenario: str = "ok", **fields: str) -> Mapping[str, str]:
-        nonce = meta_quest.nonce(scenario, n=next(self.numbers), **fields)
+    def credential(self, scenario: str = "ok", **fields: str | int) -> Mapping[str, str]:
+        nonce = meta_quest.nonce(scenario, n=self.number(), **fields)
         return {"user_id": meta_quest.PLAYER, "nonce": nonce}
 
-    def good(self) -> Mapping[str, str]:
-        return self._credential()
-
     def forged(self) -> Mapping[str, str]:
-        return self._credential(id=meta_quest.FRIEND)
+        return self.credential(id=meta_quest.FRIEND)
 
     def elsewhere(self) -> Mapping[str, str]:
-        return self._credential("e100")
-
-    def break_down(self) -> None:
-        self.fake.scenario = "http503"
-
-    def talk_nonsense(self) -> None:
-        self.fake.scenario = "html200"
+        return self.credential("e100")
 
 
-class TestMetaQuest(IdentityProviderContract):
+class TestMetaQuest(KeyedContract):
     """A nonce is good once, but of a spent one Meta says no more than of a forged one."""
 
     @pytest.fixture
     async def stage(self, clock: ManualClock) -> AsyncIterator[MetaQuestStage]:
-        fake = MetaQuestFake(KEY)
-        async with fake.serving() as url, connected(clock, []) as connections:
-            provider = opened(
-                connections,
-                PROVIDERS="meta_quest",
-                META_QUEST_URL=url,
-                META_QUEST_ORG_ID=meta_quest.ORG_ID,
-                META_QUEST_APP_ID=meta_quest.APP_ID,
-                META_QUEST_APP_SECRET=KEY,
-            )
-            yield MetaQuestStage(fake, provider)
+        async with staged(MetaQuestStage, MetaQuestFake(KEY), clock) as stage:
+            yield stage
 
 
-@dataclass
-class CognitoStage:
+class GameCenterStage(FakeStage):
+    external_id = ("game_center", f"{game_center.TEAM}:{game_center.PLAYER}")
+
+    def credential(self, scenario: str = "ok") -> Mapping[str, str]:
+        self.fake.scenario = None if scenario == "ok" else scenario
+        return self.signed()
+
+    def signed(self, **changes: Any) -> Mapping[str, str]:  # noqa: ANN401 - any part
+        salt = next(self.numbers).to_bytes(8, "big")
+        credential: Mapping[str, str] = self.fake.credential(salt=salt, **changes)
+        return credential
+
+    def good(self) -> Mapping[str, str]:
+        return self.signed()
+
+    def forged(self) -> Mapping[str, str]:
+        return self.signed(order="bpts")
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return self.signed(bundle_id="com.other.game")
+
+    def break_down(self) -> None:
+        self.clock.advance(DAY)  # a known certificate holds for so long, however down Apple is
+        self.fake.scenario = "http503"
+
+
+class TestGameCenter(SingleUseContract, HttpContract):
+    @pytest.fixture
+    async def stage(self, clock: ManualClock, tmp_path: Path) -> AsyncIterator[GameCenterStage]:
+        issuers = tmp_path / "issuers.pem"
+        issuers.write_bytes(game_center.ca_pem())
+        trusted = {"GAME_CENTER_CA_FILE": str(issuers)}
+        async with staged(GameCenterStage, GameCenterFake(clock), clock, **trusted) as stage:
+            yield stage
+
+
+def tampered(token: str) -> str:
+    head, _, rest = token.partition(".")
+    return f"{head}.{rest[:20]}A{rest[20:]}"
+
+
+class CognitoStage(FakeStage):
     """`part` is that of the credential, `kind` that of its token."""
 
-    fake: CognitoFake
-    provider: IdentityProvider
-    beside: IdentityProvider
+    external_id = ("cognito", f"{cognito.POOL}:{cognito.SUBJECT}")
     part: str
     kind: str
-    forget_keys: Callable[[], None]
-    external_id: tuple[str, str] = ("cognito", f"{cognito.POOL}:{cognito.SUBJECT}")
 
     def good(self) -> Mapping[str, str]:
         return {self.part: self.fake.token(self.kind)}
 
     def forged(self) -> Mapping[str, str]:
-        head, _, rest = self.fake.token(self.kind).partition(".")
-        return {self.part: f"{head}.{rest[:20]}A{rest[20:]}"}
+        return {self.part: tampered(self.fake.token(self.kind))}
 
     def elsewhere(self) -> Mapping[str, str]:
         name = "client_id" if self.kind == "access" else "aud"
@@ -347,7 +278,7 @@ class CognitoStage:
         return {self.part: self.fake.token(self.kind, **other)}
 
     def break_down(self) -> None:
-        self.forget_keys()
+        self.clock.advance(DAY)  # known keys hold for so long
         self.fake.keys_status = 503
 
     def talk_nonsense(self) -> None:
@@ -355,157 +286,107 @@ class CognitoStage:
 
 
 class TestCognito(SingleUseContract):
-    @pytest.fixture(params=[("access_token", "access"), ("id_token", "id")], ids=["access", "id"])
+    @pytest.fixture(params=["access", "id"])
     async def stage(
         self, clock: ManualClock, request: pytest.FixtureRequest
     ) -> AsyncIterator[CognitoStage]:
-        fake = CognitoFake(clock)
-        async with (
-            fake.serving() as url,
-            remembering() as store,
-            connected(clock, [], store) as connections,
-            connected(clock, [], store) as others,
-        ):
-            open_in = functools.partial(
-                opened,
-                PROVIDERS="cognito",
-                COGNITO_URL=url,
-                COGNITO_JWKS_URL=f"{url}/keys",
-                COGNITO_USER_POOL_ID=cognito.POOL,
-                COGNITO_CLIENT_IDS=cognito.CLIENT,
-            )
-            part, kind = request.param
-            yield CognitoStage(
-                fake,
-                open_in(connections),
-                open_in(others),
-                part,
-                kind,
-                lambda: clock.advance(86_400),
-            )
+        async with staged(CognitoStage, CognitoFake(clock), clock) as stage:
+            stage.part, stage.kind = f"{request.param}_token", request.param
+            yield stage
 
 
-@dataclass
-class OidcStage:
-    fake: OidcFake
-    provider: IdentityProvider
-    beside: IdentityProvider
+@dataclass(frozen=True)
+class WayIn:
+    """That takes ID tokens: what its tokens and its settings have, and whom it names."""
+
+    name: str
+    claims: Mapping[str, Any]
+    settings: Mapping[str, str]
     external_id: tuple[str, str]
-    forget_keys: Callable[[], None]
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
+
+class IssuerFake(OidcFake):
+    def __init__(self, clock: ManualClock, key: RSAKey, way_in: WayIn) -> None:
+        super().__init__(clock, key, **way_in.claims)
+        self.way_in = way_in
+
+    def settings(self, url: str) -> dict[str, str]:
+        prefix = self.way_in.name.removesuffix("_drop_in").upper()
+        return {
+            "PROVIDERS": self.way_in.name,
+            f"{prefix}_JWKS_URL": url,
+            f"{prefix}_AUDIENCES": AUDIENCE,
+            **self.way_in.settings,
+        }
+
+
+class IdTokenStage(FakeStage):
     def _credential(self, token: str) -> Mapping[str, str]:
         return {"id_token": token, "nonce": RAW_NONCE}
 
     def good(self) -> Mapping[str, str]:
-        return self._credential(self.fake.id_token(jti=str(next(self.numbers))))
+        return self._credential(self.fake.id_token(jti=self.number()))
 
     def forged(self) -> Mapping[str, str]:
-        head, _, rest = self.fake.id_token().partition(".")
-        return self._credential(f"{head}.{rest[:20]}A{rest[20:]}")
+        return self._credential(tampered(self.fake.id_token()))
 
     def elsewhere(self) -> Mapping[str, str]:
         return self._credential(self.fake.id_token(aud="com.other.game"))
 
     def break_down(self) -> None:
-        self.forget_keys()
+        self.clock.advance(DAY)  # known keys hold for so long, however down the issuer is
         self.fake.status = 503
 
     def talk_nonsense(self) -> None:
         self.fake.document = b"<html>maintenance</html>"
 
 
-@contextlib.asynccontextmanager
-async def oidc_stage(
-    fake: OidcFake, clock: ManualClock, prefix: str, external_id: tuple[str, str], **more: str
-) -> AsyncIterator[OidcStage]:
-    async with fake.serving() as url:
-        variables: dict[str, Any] = {
-            f"{prefix}_JWKS_URL": url,
-            f"{prefix}_AUDIENCES": AUDIENCE,
-            **more,
-        }
-        async with two_processes(clock, **variables) as providers:
-            # Known keys hold for a day, however down the issuer is.
-            yield OidcStage(fake, *providers, external_id, lambda: clock.advance(86_400))
+APPLE = {"APPLE_TEAM_ID": "TEAM123456"}
+EOS = {"pfpid": "product", "pfdid": "live", "act": {"eat": "steam", "eaid": "7"}}
+ACME = {"PROVIDERS": "", "OIDC_PROVIDERS": "acme", "OIDC_ACME_ISSUERS": ISSUER}
+WAYS_IN = [
+    WayIn("oidc_acme", {}, ACME, ("oidc_acme", f"{ISSUER}:{SUBJECT}")),
+    WayIn("google", {"iss": "https://accounts.google.com"}, {}, ("google", SUBJECT)),
+    WayIn(
+        "apple",
+        {"iss": "https://appleid.apple.com", "nonce": HASHED_NONCE, "nonce_supported": True},
+        APPLE,
+        ("apple", f"TEAM123456:{SUBJECT}"),
+    ),
+    WayIn(
+        "apple_drop_in",
+        {"iss": "https://appleid.apple.com", "nonce": None},
+        APPLE,
+        ("apple", f"TEAM123456:{SUBJECT}"),
+    ),
+    WayIn(
+        "epic",
+        {"iss": "https://api.epicgames.dev/epic/oauth/v2", "pfdid": "live"},
+        {"EPIC_DEPLOYMENT_ID": "live"},
+        ("epic", SUBJECT),
+    ),
+    WayIn(
+        "eos",
+        {"iss": "https://api.epicgames.dev/auth/v1/oauth", **EOS},
+        {"EOS_PRODUCT_ID": "product", "EOS_DEPLOYMENT_ID": "live"},
+        ("eos", f"product:{SUBJECT}"),
+    ),
+    WayIn("twitch", {"iss": "https://id.twitch.tv/oauth2"}, {}, ("twitch", SUBJECT)),
+    WayIn(
+        "facebook_limited",
+        {"iss": "https://www.facebook.com"},
+        {},
+        ("facebook", f"{AUDIENCE}:{SUBJECT}"),
+    ),
+]
 
 
-class TestAnyIssuer(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
-        fake = OidcFake(clock, signing_key)
-        more = {"OIDC_PROVIDERS": "acme", "OIDC_ACME_ISSUERS": ISSUER}
-        external_id = ("oidc_acme", f"{ISSUER}:{SUBJECT}")
-        async with oidc_stage(fake, clock, "OIDC_ACME", external_id, **more) as stage:
-            yield stage
-
-
-class TestGoogle(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
-        fake = OidcFake(clock, signing_key, iss="https://accounts.google.com")
-        external_id = ("google", SUBJECT)
-        async with oidc_stage(fake, clock, "GOOGLE", external_id, PROVIDERS="google") as stage:
-            yield stage
-
-
-class TestApple(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
-        claims = {"iss": "https://appleid.apple.com", "nonce": HASHED_NONCE}
-        fake = OidcFake(clock, signing_key, **claims, nonce_supported=True)
-        more = {"PROVIDERS": "apple", "APPLE_TEAM_ID": "TEAM123456"}
-        external_id = ("apple", f"TEAM123456:{SUBJECT}")
-        async with oidc_stage(fake, clock, "APPLE", external_id, **more) as stage:
-            yield stage
-
-
-class TestAppleDropIn(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
-        fake = OidcFake(clock, signing_key, iss="https://appleid.apple.com", nonce=None)
-        more = {"PROVIDERS": "apple_drop_in", "APPLE_TEAM_ID": "TEAM123456"}
-        external_id = ("apple", f"TEAM123456:{SUBJECT}")
-        async with oidc_stage(fake, clock, "APPLE", external_id, **more) as stage:
-            yield stage
-
-
-class TestEpic(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
-        claims = {"iss": "https://api.epicgames.dev/epic/oauth/v2", "pfdid": "live"}
-        fake = OidcFake(clock, signing_key, **claims)
-        more = {"PROVIDERS": "epic", "EPIC_DEPLOYMENT_ID": "live"}
-        async with oidc_stage(fake, clock, "EPIC", ("epic", SUBJECT), **more) as stage:
-            yield stage
-
-
-class TestEos(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
-        claims: dict[str, Any] = {"iss": "https://api.epicgames.dev/auth/v1/oauth"}
-        claims |= {"pfpid": "product", "pfdid": "live", "act": {"eat": "steam", "eaid": "7"}}
-        fake = OidcFake(clock, signing_key, **claims)
-        more = {"PROVIDERS": "eos", "EOS_PRODUCT_ID": "product", "EOS_DEPLOYMENT_ID": "live"}
-        external_id = ("eos", f"product:{SUBJECT}")
-        async with oidc_stage(fake, clock, "EOS", external_id, **more) as stage:
-            yield stage
-
-
-class TestTwitch(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
-        fake = OidcFake(clock, signing_key, iss="https://id.twitch.tv/oauth2")
-        more = {"PROVIDERS": "twitch"}
-        async with oidc_stage(fake, clock, "TWITCH", ("twitch", SUBJECT), **more) as stage:
-            yield stage
-
-
-class TestFacebookLimited(SingleUseContract):
-    @pytest.fixture
-    async def stage(self, clock: ManualClock, signing_key: RSAKey) -> AsyncIterator[OidcStage]:
-        fake = OidcFake(clock, signing_key, iss="https://www.facebook.com")
-        external_id = ("facebook", f"{AUDIENCE}:{SUBJECT}")
-        more = {"PROVIDERS": "facebook_limited"}
-        async with oidc_stage(fake, clock, "FACEBOOK_LIMITED", external_id, **more) as stage:
+class TestIdTokens(SingleUseContract):
+    @pytest.fixture(params=WAYS_IN, ids=lambda way_in: way_in.name)
+    async def stage(
+        self, clock: ManualClock, signing_key: RSAKey, request: pytest.FixtureRequest
+    ) -> AsyncIterator[IdTokenStage]:
+        fake = IssuerFake(clock, signing_key, request.param)
+        async with staged(IdTokenStage, fake, clock) as stage:
+            stage.external_id = request.param.external_id
             yield stage

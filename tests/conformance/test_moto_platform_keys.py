@@ -79,7 +79,7 @@ async def test_a_rotated_secret_is_used_without_a_restart(
     assert await code(steam, 1) == "ok"
     await client.put_secret_value(SecretId=secret_id, SecretString=NEXT_KEY)
     assert await code(steam, 2) == "ok"
-    fake.key = NEXT_KEY
+    fake.secret = NEXT_KEY
     assert await code(steam, 3) == "provider_misconfigured"
     clock.advance(MINUTE)
     assert await code(steam, 4) == "ok"

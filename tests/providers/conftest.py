@@ -1,7 +1,9 @@
 """Fixtures for tests of platforms."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import Protocol
 
 import pytest
 
@@ -10,7 +12,9 @@ from services.identity.nonces import Nonces
 from services.identity.ports import IdempotencyStore, IdentityProvider
 from services.identity.providers.connections import Connections
 from tests.support.clock import ManualClock
-from tests.support.platforms import connected, opened, refresh_key, remembering
+from tests.support.fakes.fake import Fake
+from tests.support.memory_stores import MemoryIdempotencyStore
+from tests.support.platforms import connected, opened, refresh_key
 
 Open = Callable[..., IdentityProvider]
 
@@ -21,10 +25,9 @@ def pauses() -> list[float]:
 
 
 @pytest.fixture
-async def store() -> AsyncIterator[IdempotencyStore]:
+def store() -> IdempotencyStore:
     """What all processes remember of credentials that were used."""
-    async with remembering() as store:
-        yield store
+    return MemoryIdempotencyStore()
 
 
 @pytest.fixture
@@ -51,6 +54,23 @@ def idempotency(clock: ManualClock, store: IdempotencyStore) -> Idempotency:
 def nonces(clock: ManualClock) -> Nonces:
     """Those of the application that the platforms belong to."""
     return Nonces(refresh_key, clock)
+
+
+class Served(Protocol):
+    """What a platform's tests have as their `fake`."""
+
+    def serving(self) -> AbstractAsyncContextManager[str]: ...
+
+
+@pytest.fixture
+async def url(fake: Served) -> AsyncIterator[str]:
+    async with fake.serving() as url:
+        yield url
+
+
+@pytest.fixture
+def variables(fake: Fake, url: str) -> dict[str, str]:
+    return fake.settings(url)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Sign in with Apple beyond the ID token: codes, refresh tokens and their end, and notices."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +62,6 @@ class Apple:
 @pytest.fixture
 def fake(clock: ManualClock, signing_key: RSAKey) -> AppleFake:
     return AppleFake(clock, signing_key)
-
-
-@pytest.fixture
-async def url(fake: AppleFake) -> AsyncIterator[str]:
-    async with fake.serving() as url:
-        yield url
 
 
 @pytest.fixture
@@ -226,14 +219,11 @@ async def test_a_token_that_does_not_hold_costs_no_code(apple: Apple, fake: Appl
     assert fake.exchanges == []
 
 
-@pytest.mark.parametrize("wrong", list(WRONG))
-async def test_a_token_is_refused_in_which_is_wrong(
-    apple: Apple, fake: AppleFake, wrong: str
-) -> None:
-    expected, forge = WRONG[wrong]
-    with pytest.raises(errors.PlaymeshError) as refused:
-        await apple.way_in.verify({"id_token": forge(fake), "nonce": RAW_NONCE})
-    assert refused.value.code == expected
+async def test_a_token_is_refused_in_which_anything_is_wrong(apple: Apple, fake: AppleFake) -> None:
+    for wrong, (expected, forge) in WRONG.items():
+        with pytest.raises(errors.PlaymeshError) as refused:
+            await apple.way_in.verify({"id_token": forge(fake), "nonce": RAW_NONCE})
+        assert refused.value.code == expected, wrong
 
 
 @pytest.mark.parametrize("supported", [True, "true"])

@@ -1,22 +1,14 @@
 """Discord: every answer that it is known to give, and what comes of it."""
 
-import asyncio
-import traceback
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-from prometheus_client import REGISTRY, generate_latest
 from structlog.testing import capture_logs
 
 from services.identity.models import ExternalIdentity
 from services.identity.ports import IdentityProvider
 from shared import errors
-from shared.env import SettingsError
 from tests.providers.conftest import Open
 from tests.support.clock import ManualClock
 from tests.support.fakes.discord import (
-    ACCESS_TOKEN,
     CLIENT_ID,
     ME_PATH,
     OTHER_CLIENT,
@@ -27,7 +19,7 @@ from tests.support.fakes.discord import (
     DiscordFake,
     code,
 )
-from tests.support.platforms import read
+from tests.support.overheard import Overheard
 
 SECRET = "CANARY-client-secret"
 
@@ -35,23 +27,6 @@ SECRET = "CANARY-client-secret"
 @pytest.fixture
 def fake() -> DiscordFake:
     return DiscordFake(SECRET)
-
-
-@pytest.fixture
-async def url(fake: DiscordFake) -> AsyncIterator[str]:
-    async with fake.serving() as url:
-        yield url
-
-
-@pytest.fixture
-def variables(url: str) -> dict[str, str]:
-    return {
-        "PROVIDERS": "discord",
-        "DISCORD_URL": url,
-        "DISCORD_CLIENT_ID": CLIENT_ID,
-        "DISCORD_CLIENT_SECRET": SECRET,
-        "DISCORD_REDIRECT_URI": REDIRECT_URI,
-    }
 
 
 @pytest.fixture
@@ -182,15 +157,6 @@ async def test_what_is_no_verifier_is_refused_without_asking_discord(
     assert fake.paths == []
 
 
-@pytest.mark.parametrize("credential", [{}, {"code": ""}, {"access_token": "x"}])
-async def test_a_credential_without_a_code_is_a_bad_request(
-    discord: IdentityProvider, credential: dict[str, str]
-) -> None:
-    """An access token of whatever application is not taken."""
-    with pytest.raises(errors.InvalidRequest):
-        await discord.verify(credential)
-
-
 # Refusals
 
 
@@ -240,22 +206,6 @@ async def test_a_redirect_uri_that_codes_are_not_asked_with_makes_them_look_spen
 # Twice
 
 
-async def test_a_code_is_good_once(discord: IdentityProvider) -> None:
-    await login(discord, code())
-    assert await outcome(discord, code()) == ("expired_credential", "invalid_grant")
-
-
-async def test_of_many_that_come_with_one_code_at_once_one_gets_in(
-    discord: IdentityProvider,
-) -> None:
-    outcomes = await asyncio.gather(
-        *(login(discord, code()) for _ in range(20)), return_exceptions=True
-    )
-    assert [type(one) for one in outcomes if not isinstance(one, errors.ExpiredCredential)] == [
-        ExternalIdentity
-    ]
-
-
 # Trouble
 
 
@@ -265,8 +215,6 @@ async def test_of_many_that_come_with_one_code_at_once_one_gets_in(
         ("limited", "http_429", 1),
         ("limitedlong", "http_429", 21),
         ("limitedall", "http_429", 30),
-        ("http500", "http_5xx", 1),
-        ("http503", "http_5xx", 1),
     ],
 )
 async def test_where_discord_could_not_exchange_a_code_it_says_when_to_come_back(
@@ -291,23 +239,7 @@ async def test_who_it_is_is_asked_again_after_a_short_wait_and_never_sooner_than
     assert fake.paths.count(ME_PATH) == 1 + len(paused)
 
 
-@pytest.mark.parametrize("scenario", ["slow", "reset", "brokenoff"])
-async def test_a_code_that_may_be_spent_is_expired_and_not_sent_again(
-    discord: IdentityProvider, fake: DiscordFake, scenario: str
-) -> None:
-    assert (await outcome(discord, code(scenario)))[0] == "expired_credential"
-    assert fake.exchanges == 1
-
-
-async def test_where_no_connection_is_made_the_code_is_not_spent_and_is_tried_twice(
-    open_provider: Open, variables: dict[str, str], pauses: list[float]
-) -> None:
-    discord = open_provider(**variables | {"DISCORD_URL": "http://127.0.0.1:1"})
-    assert await outcome(discord, code()) == ("provider_unavailable", "connection")
-    assert [0.2 <= pause <= 0.5 for pause in pauses] == [True]
-
-
-@pytest.mark.parametrize("trouble", ["http500", "http503", "slow", "reset", "brokenoff"])
+@pytest.mark.parametrize("trouble", ["http503", "brokenoff"])
 async def test_who_it_is_is_asked_once_more(
     discord: IdentityProvider, fake: DiscordFake, trouble: str
 ) -> None:
@@ -320,12 +252,11 @@ async def test_who_it_is_may_be_known_a_moment_later(discord: IdentityProvider) 
     assert (await login(discord, code("once503"))).external_id == PLAYER
 
 
-@pytest.mark.parametrize("path", ["", "me-"])
-@pytest.mark.parametrize("trouble", ["html200", "cut", "twice", "huge", "list", "redirect"])
+@pytest.mark.parametrize("trouble", ["html200", "list", "empty"])
 async def test_an_answer_that_is_none_is_unavailable(
-    discord: IdentityProvider, path: str, trouble: str
+    discord: IdentityProvider, trouble: str
 ) -> None:
-    assert (await outcome(discord, code(path + trouble)))[0] == "provider_unavailable"
+    assert (await outcome(discord, code(f"me-{trouble}")))[0] == "provider_unavailable"
 
 
 @pytest.mark.parametrize(
@@ -372,76 +303,20 @@ async def test_nothing_that_one_code_may_cause_keeps_everybody_out(
 # Secrets
 
 
-async def test_a_secret_in_a_file_is_replaced_without_a_restart(
-    open_provider: Open, variables: dict[str, str], fake: DiscordFake, tmp_path: Path
-) -> None:
-    file = tmp_path / "discord.secret"
-    file.write_text(f"{SECRET}\n")
-    del variables["DISCORD_CLIENT_SECRET"]
-    discord = open_provider(**variables, DISCORD_CLIENT_SECRET_FILE=str(file))
-    await login(discord, code(n=1))
-    fake.secret = "another-secret"
-    assert await outcome(discord, code(n=2)) == ("provider_misconfigured", "invalid_client")
-    file.write_text("another-secret")
-    await login(discord, code(n=2))
-
-
-LEAKY = "ok grantonly oldcode badclient http404 slow cut html200 reset brokenoff http503 redirect"
-LEAKY += " huge limited linetoken numid me-http401 me-http403 me-slow me-cut me-brokenoff"
-LEAKY += " me-http503 me-redirect me-limited"
+LEAKY = "ok grantonly oldcode badclient limited linetoken numid me-http401 me-http403 me-cut"
+LEAKY += " me-brokenoff me-http503 me-limited"
 
 
 @pytest.mark.parametrize("scenario", LEAKY.split())
 async def test_no_secret_no_code_and_no_token_leaks(
-    discord: IdentityProvider, scenario: str, capsys: pytest.CaptureFixture[str]
+    discord: IdentityProvider, overheard: Overheard, scenario: str
 ) -> None:
     sent = code(scenario, n=424242, verifier=VERIFIER)
-    with capture_logs() as logs:
-        (result,) = await asyncio.gather(
-            login(discord, sent, code_verifier=VERIFIER), return_exceptions=True
-        )
-    texts = [repr(result), repr(logs), generate_latest(REGISTRY).decode(), repr(discord)]
-    texts += capsys.readouterr()
-    if isinstance(result, errors.PlaymeshError):
-        texts += ["".join(traceback.format_exception(result)), str(result.detail)]
-        assert result.__context__ is None
-        assert result.__cause__ is None
-    for secret in (SECRET, sent, "424242", VERIFIER, ACCESS_TOKEN, "refresh-token", "127.0.0.1:"):
-        assert [text for text in texts if secret in text] == []
+    said = await overheard.during(login(discord, sent, code_verifier=VERIFIER))
+    for secret in (SECRET, sent, "424242", VERIFIER, "CANARY", "127.0.0.1:"):
+        assert [text for text in said if secret in text] == []
 
 
 async def test_no_secret_is_in_a_url(discord: IdentityProvider, fake: DiscordFake) -> None:
     await login(discord, code())
     assert [path for path in fake.paths if "?" in path or "CANARY" in path] == []
-
-
-def test_settings_do_not_show_the_secret(variables: dict[str, str]) -> None:
-    assert SECRET not in repr(read(**variables))
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DISCORD_CLIENT_ID", ""),
-        ("DISCORD_CLIENT_ID", "game"),
-        ("DISCORD_CLIENT_ID", "1" * 21),
-        ("DISCORD_CLIENT_SECRET", ""),
-        ("DISCORD_CLIENT_SECRET", "two\nlines"),
-        ("DISCORD_URL", "http://discord.com"),
-    ],
-)
-def test_a_setting_that_is_wrong_or_missing_is_a_fault_by_its_name(
-    variables: dict[str, str], name: str, value: str
-) -> None:
-    with pytest.raises(SettingsError) as caught:
-        read(**variables | {name: value})
-    assert [fault.split(":")[0] for fault in caught.value.faults] == [f"PLAYMESH_{name}"]
-    assert SECRET not in str(caught.value)
-
-
-def test_the_version_of_the_api_is_in_its_url(variables: dict[str, str]) -> None:
-    del variables["DISCORD_URL"]
-    assert "'https://discord.com/api/v10'" in repr(read(**variables))

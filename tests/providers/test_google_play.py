@@ -1,31 +1,21 @@
 """Play Games: every answer that Google is known to give, and what comes of it."""
 
-import asyncio
-import traceback
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-from prometheus_client import REGISTRY, generate_latest
 from structlog.testing import capture_logs
 
 from services.identity.models import ExternalIdentity
 from services.identity.ports import IdentityProvider
 from shared import errors
-from shared.env import SettingsError
 from tests.providers.conftest import Open
-from tests.support.clock import ManualClock
 from tests.support.fakes.google_play import (
-    ACCESS_TOKEN,
     APPLICATION,
-    CLIENT_ID,
     PLAYER,
     PLAYER_PATH,
     TOKEN_PATH,
     GooglePlayFake,
     code,
 )
-from tests.support.platforms import read
+from tests.support.overheard import Overheard
 
 SECRET = "GOCSPX-CANARY0123456789"
 VERIFY_PATH = f"/games/v1/applications/{APPLICATION}/verify"
@@ -34,24 +24,6 @@ VERIFY_PATH = f"/games/v1/applications/{APPLICATION}/verify"
 @pytest.fixture
 def fake() -> GooglePlayFake:
     return GooglePlayFake(SECRET)
-
-
-@pytest.fixture
-async def url(fake: GooglePlayFake) -> AsyncIterator[str]:
-    async with fake.serving() as url:
-        yield url
-
-
-@pytest.fixture
-def variables(url: str) -> dict[str, str]:
-    return {
-        "PROVIDERS": "google_play",
-        "GOOGLE_PLAY_OAUTH_URL": url,
-        "GOOGLE_PLAY_GAMES_URL": url,
-        "GOOGLE_PLAY_CLIENT_ID": CLIENT_ID,
-        "GOOGLE_PLAY_CLIENT_SECRET": SECRET,
-        "GOOGLE_PLAY_APPLICATION_ID": APPLICATION,
-    }
 
 
 @pytest.fixture
@@ -176,14 +148,6 @@ async def test_the_longest_code_is_asked_about(
     assert fake.exchanges == 1
 
 
-@pytest.mark.parametrize("credential", [{}, {"server_auth_code": ""}, {"id_token": "x"}])
-async def test_a_credential_without_a_code_is_a_bad_request(
-    play: IdentityProvider, credential: dict[str, str]
-) -> None:
-    with pytest.raises(errors.InvalidRequest):
-        await play.verify(credential)
-
-
 @pytest.mark.parametrize(
     ("scenario", "expected", "reason"),
     [
@@ -221,49 +185,11 @@ async def test_what_google_refuses_is_said_in_our_words(
 # Twice
 
 
-async def test_a_code_is_good_once(play: IdentityProvider) -> None:
-    await login(play, code())
-    assert await refused(play, code()) == "expired_credential"
-
-
-async def test_of_many_that_come_with_one_code_at_once_one_gets_in(play: IdentityProvider) -> None:
-    outcomes = await asyncio.gather(
-        *(login(play, code()) for _ in range(20)), return_exceptions=True
-    )
-    assert [type(one) for one in outcomes if not isinstance(one, errors.ExpiredCredential)] == [
-        ExternalIdentity
-    ]
-
-
 # Trouble
 
 
-@pytest.mark.parametrize("scenario", ["http429", "http500", "http503"])
-async def test_where_google_could_not_exchange_a_code_it_is_unavailable_and_not_asked_again(
-    play: IdentityProvider, fake: GooglePlayFake, scenario: str
-) -> None:
-    assert await refused(play, code(scenario)) == "provider_unavailable"
-    assert fake.exchanges == 1
-
-
-@pytest.mark.parametrize("scenario", ["slow", "reset", "brokenoff"])
-async def test_a_code_that_may_be_spent_is_expired_and_not_sent_again(
-    play: IdentityProvider, fake: GooglePlayFake, scenario: str
-) -> None:
-    assert await refused(play, code(scenario)) == "expired_credential"
-    assert fake.exchanges == 1
-
-
-async def test_where_no_connection_is_made_the_code_is_not_spent_and_is_tried_twice(
-    open_provider: Open, variables: dict[str, str], pauses: list[float]
-) -> None:
-    play = open_provider(**variables | {"GOOGLE_PLAY_OAUTH_URL": "http://127.0.0.1:1"})
-    assert await refused(play, code()) == "provider_unavailable"
-    assert [0.2 <= pause <= 0.5 for pause in pauses] == [True]
-
-
 @pytest.mark.parametrize("path", ["games", "verify"])
-@pytest.mark.parametrize("trouble", ["http429", "http500", "http503", "slow", "reset", "brokenoff"])
+@pytest.mark.parametrize("trouble", ["http503", "brokenoff"])
 async def test_who_it_is_is_asked_once_more(
     play: IdentityProvider, fake: GooglePlayFake, path: str, trouble: str
 ) -> None:
@@ -276,8 +202,8 @@ async def test_who_it_is_may_be_known_a_moment_later(play: IdentityProvider) -> 
     assert (await login(play, code("once503"))).external_id == f"{APPLICATION}:{PLAYER}"
 
 
-@pytest.mark.parametrize("path", ["", "games-", "verify-"])
-@pytest.mark.parametrize("trouble", ["html200", "cut", "twice", "huge", "list", "redirect"])
+@pytest.mark.parametrize("path", ["games-", "verify-"])
+@pytest.mark.parametrize("trouble", ["html200", "list", "empty"])
 async def test_an_answer_that_is_none_is_unavailable(
     play: IdentityProvider, path: str, trouble: str
 ) -> None:
@@ -302,93 +228,18 @@ async def test_an_answer_that_lacks_what_it_must_have_is_unavailable(
     assert logs[-1]["reason"] == "malformed"
 
 
-async def test_while_google_is_down_it_is_not_asked(
-    play: IdentityProvider, fake: GooglePlayFake, clock: ManualClock
-) -> None:
-    for number in range(5):
-        await refused(play, code("http503", n=number))
-    late = await refusal(play, code(n=5))
-    assert isinstance(late, errors.ProviderUnavailable)
-    assert (late.retry_after, fake.exchanges) == (10, 5)
-    clock.advance(10)
-    await login(play, code(n=5))
-
-
 # Secrets
 
 
-async def test_a_secret_in_a_file_is_replaced_without_a_restart(
-    open_provider: Open, variables: dict[str, str], fake: GooglePlayFake, tmp_path: Path
-) -> None:
-    file = tmp_path / "google.secret"
-    file.write_text(f"{SECRET}\n")
-    del variables["GOOGLE_PLAY_CLIENT_SECRET"]
-    play = open_provider(**variables, GOOGLE_PLAY_CLIENT_SECRET_FILE=str(file))
-    await login(play, code(n=1))
-    fake.secret = "another-secret"
-    assert await refused(play, code(n=2)) == "provider_misconfigured"
-    file.write_text("another-secret")
-    await login(play, code(n=2))
-
-
-LEAKY = "ok malformed used badclient http404 slow cut html200 reset brokenoff http503 redirect huge"
-LEAKY += (
-    " linetoken games-http401 games-disabled games-slow games-cut games-brokenoff games-http503"
-)
-LEAKY += " games-redirect numid verify-bare403 verify-slow"
+LEAKY = "malformed used badclient linetoken numid games-http401 games-disabled games-cut"
+LEAKY += " games-brokenoff games-http503 verify-bare403"
 
 
 @pytest.mark.parametrize("scenario", LEAKY.split())
 async def test_no_secret_no_code_and_no_access_token_leaks(
-    play: IdentityProvider, scenario: str, capsys: pytest.CaptureFixture[str]
+    play: IdentityProvider, overheard: Overheard, scenario: str
 ) -> None:
     sent = code(scenario, n=424242)
-    with capture_logs() as logs:
-        (outcome,) = await asyncio.gather(login(play, sent), return_exceptions=True)
-    texts = [repr(outcome), repr(logs), generate_latest(REGISTRY).decode(), repr(play)]
-    texts += capsys.readouterr()
-    if isinstance(outcome, errors.PlaymeshError):
-        texts += ["".join(traceback.format_exception(outcome)), str(outcome.detail)]
-        # Not only hidden from a traceback: it is not there.
-        assert outcome.__context__ is None
-        assert outcome.__cause__ is None
-    for secret in (SECRET, sent, "424242", ACCESS_TOKEN, "127.0.0.1:"):
-        assert [text for text in texts if secret in text] == []
-
-
-def test_settings_do_not_show_the_secret(variables: dict[str, str]) -> None:
-    assert SECRET not in repr(read(**variables))
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("GOOGLE_PLAY_CLIENT_ID", ""),
-        ("GOOGLE_PLAY_CLIENT_SECRET", ""),
-        ("GOOGLE_PLAY_CLIENT_SECRET", "two\nlines"),
-        ("GOOGLE_PLAY_APPLICATION_ID", ""),
-        ("GOOGLE_PLAY_APPLICATION_ID", "game"),
-        ("GOOGLE_PLAY_APPLICATION_ID", "1/../2"),
-        ("GOOGLE_PLAY_APPLICATION_ID", "1" * 21),
-        ("GOOGLE_PLAY_OAUTH_URL", "http://oauth2.googleapis.com"),
-        ("GOOGLE_PLAY_GAMES_URL", "http://games.googleapis.com"),
-        ("GOOGLE_PLAY_VERIFY", "maybe"),
-    ],
-)
-def test_a_setting_that_is_wrong_or_missing_is_a_fault_by_its_name(
-    variables: dict[str, str], name: str, value: str
-) -> None:
-    with pytest.raises(SettingsError) as caught:
-        read(**variables | {name: value})
-    assert [fault.split(":")[0] for fault in caught.value.faults] == [f"PLAYMESH_{name}"]
-    assert SECRET not in str(caught.value)
-
-
-def test_defect_12_the_hosts_are_those_of_today(variables: dict[str, str]) -> None:
-    del variables["GOOGLE_PLAY_OAUTH_URL"], variables["GOOGLE_PLAY_GAMES_URL"]
-    text = repr(read(**variables))
-    assert "'https://oauth2.googleapis.com'" in text
-    assert "'https://games.googleapis.com'" in text
+    said = await overheard.during(login(play, sent))
+    for secret in (SECRET, sent, "424242", "CANARY", "127.0.0.1:"):
+        assert [text for text in said if secret in text] == []

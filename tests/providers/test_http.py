@@ -102,7 +102,7 @@ async def test_between_two_calls_there_is_a_short_pause(
     assert [0.2 <= pause <= 0.5 for pause in pauses] == [True]
 
 
-@pytest.mark.parametrize(("scenario", "seconds"), [("http429at1", 1), ("http429soon", 2)])
+@pytest.mark.parametrize(("scenario", "seconds"), [("http429after1", 1), ("http429after2", 2)])
 async def test_a_short_wait_that_is_asked_for_is_kept(
     http: ProviderHttp, pauses: list[float], scenario: str, seconds: int
 ) -> None:
@@ -112,7 +112,7 @@ async def test_a_short_wait_that_is_asked_for_is_kept(
 
 async def test_a_long_wait_is_the_client_s(http: ProviderHttp, fake: SteamFake) -> None:
     with pytest.raises(Refused) as caught:
-        await get(http, "http429late")
+        await get(http, "http429after30")
     assert retry_after(caught.value) == 30
     assert fake.requests == 1
 

@@ -1,6 +1,7 @@
 """A credential that was used is remembered by all processes, for longer than it holds."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
 
@@ -14,9 +15,15 @@ from services.identity.providers.shape import Refused
 from shared import errors
 from tests.support.clock import ManualClock
 from tests.support.interruptions import Interruption, When
-from tests.support.platforms import refresh_key
+from tests.support.platforms import refresh_key, remembering
 
 DAY = 86_400
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[IdempotencyStore]:
+    async with remembering() as store:
+        yield store
 
 
 def process(store: IdempotencyStore, clock: ManualClock, scope: str = "steam") -> Replays:

@@ -9,7 +9,8 @@ from services.identity.access_tokens import AccessTokens
 from services.keyrotator.rotator import Rotator
 from shared import errors
 from shared.auth.jwks_client import JwksClient
-from shared.auth.verifier import LEEWAY, Expectations, TokenVerifier
+from shared.auth.jwt_claims import LEEWAY
+from shared.auth.verifier import Expectations, TokenVerifier
 from shared.clock import Clock
 from shared.http.client import Document
 from shared.ids import new_id

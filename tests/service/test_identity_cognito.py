@@ -13,7 +13,6 @@ from tests.support.apps import RunningIdentity
 from tests.support.calls import call, claims_of, without_request_id
 from tests.support.clock import ManualClock
 from tests.support.fakes.cognito import (
-    CLIENT,
     CODE,
     OTHER_CLIENT,
     PASSWORD,
@@ -43,15 +42,7 @@ async def running(
     folder: Path, clock: ManualClock, fake: CognitoFake, **more: str
 ) -> AsyncIterator[RunningIdentity]:
     async with fake.serving() as url:
-        environ = {
-            **QUICK_KEYS,
-            "PLAYMESH_PROVIDERS": "cognito",
-            "PLAYMESH_COGNITO_URL": url,
-            "PLAYMESH_COGNITO_JWKS_URL": f"{url}/keys",
-            "PLAYMESH_COGNITO_USER_POOL_ID": POOL,
-            "PLAYMESH_COGNITO_CLIENT_IDS": CLIENT,
-            **more,
-        }
+        environ = {**QUICK_KEYS, **fake.environ(url), **more}
         async with apps.identity(folder, clock, environ) as identity:
             yield identity
 

@@ -24,7 +24,6 @@ from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call, claims_of
 from tests.support.clock import ManualClock
-from tests.support.fakes import steam
 from tests.support.fakes.steam import LENDER, PLAYER, SteamFake
 from tests.support.people import Person, ban, new_person, operate
 from tests.support.servers import Answer, serving
@@ -79,15 +78,12 @@ def holder() -> Holder:
 async def opened(
     data_dir: Path, clock: ManualClock, holder: Holder, **more: str
 ) -> AsyncIterator[RunningIdentity]:
-    async with SteamFake(KEY).serving() as steam_url, serving(holder.app()) as data_url:
+    fake = SteamFake(KEY)
+    async with fake.serving() as steam_url, serving(holder.app()) as data_url:
         environ = {
             **QUICK_KEYS,
             "PLAYMESH_PLAYER_DATA_URL": data_url,
-            "PLAYMESH_PROVIDERS": "steam",
-            "PLAYMESH_STEAM_URL": steam_url,
-            "PLAYMESH_STEAM_KEY": KEY,
-            "PLAYMESH_STEAM_APP_IDS": steam.APP_ID,
-            "PLAYMESH_STEAM_IDENTITY": steam.IDENTITY,
+            **fake.environ(steam_url),
             **more,
         }
         async with apps.identity(data_dir, clock, environ) as running:

@@ -19,14 +19,9 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture
 async def identity(tmp_path: Path, clock: ManualClock) -> AsyncIterator[RunningIdentity]:
-    async with FacebookFake(clock, SECRET).serving() as url:
-        environ = {
-            **QUICK_KEYS,
-            "PLAYMESH_PROVIDERS": "facebook",
-            "PLAYMESH_FACEBOOK_URL": url,
-            "PLAYMESH_FACEBOOK_APP_ID": APP_ID,
-            "PLAYMESH_FACEBOOK_APP_SECRET": SECRET,
-        }
+    fake = FacebookFake(clock, SECRET)
+    async with fake.serving() as url:
+        environ = {**QUICK_KEYS, **fake.environ(url)}
         async with apps.identity(tmp_path, clock, environ) as running:
             yield running
 

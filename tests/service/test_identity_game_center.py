@@ -10,7 +10,7 @@ from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call
 from tests.support.clock import ManualClock
-from tests.support.fakes.game_center import BUNDLE, PLAYER, TEAM, GameCenterFake, ca_pem
+from tests.support.fakes.game_center import PLAYER, TEAM, GameCenterFake, ca_pem
 from tests.support.people import Person
 from tests.support.servers import Answer
 
@@ -29,10 +29,7 @@ async def identity(
     async with fake.serving() as url:
         environ = {
             **QUICK_KEYS,
-            "PLAYMESH_PROVIDERS": "game_center",
-            "PLAYMESH_GAME_CENTER_URL": url,
-            "PLAYMESH_GAME_CENTER_TEAM_ID": TEAM,
-            "PLAYMESH_GAME_CENTER_BUNDLE_IDS": BUNDLE,
+            **fake.environ(url),
             "PLAYMESH_GAME_CENTER_CA_FILE": str(issuers),
         }
         async with apps.identity(tmp_path, clock, environ) as running:

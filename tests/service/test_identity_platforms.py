@@ -33,14 +33,8 @@ async def fake() -> AsyncIterator[tuple[SteamFake, str]]:
 
 @pytest.fixture
 def environ(fake: tuple[SteamFake, str]) -> dict[str, str]:
-    return {
-        **QUICK_KEYS,
-        "PLAYMESH_PROVIDERS": "steam",
-        "PLAYMESH_STEAM_URL": fake[1],
-        "PLAYMESH_STEAM_KEY": KEY,
-        "PLAYMESH_STEAM_APP_IDS": steam.APP_ID,
-        "PLAYMESH_STEAM_IDENTITY": steam.IDENTITY,
-    }
+    made, url = fake
+    return {**QUICK_KEYS, **made.environ(url)}
 
 
 @pytest.fixture
@@ -190,16 +184,9 @@ class TestGooglePlay:
 
     @pytest.fixture
     async def identity(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[RunningIdentity]:
-        async with GooglePlayFake(KEY).serving() as url:
-            environ = {
-                **QUICK_KEYS,
-                "PLAYMESH_PROVIDERS": "google_play",
-                "PLAYMESH_GOOGLE_PLAY_OAUTH_URL": url,
-                "PLAYMESH_GOOGLE_PLAY_GAMES_URL": url,
-                "PLAYMESH_GOOGLE_PLAY_CLIENT_ID": google_play.CLIENT_ID,
-                "PLAYMESH_GOOGLE_PLAY_CLIENT_SECRET": KEY,
-                "PLAYMESH_GOOGLE_PLAY_APPLICATION_ID": google_play.APPLICATION,
-            }
+        fake = GooglePlayFake(KEY)
+        async with fake.serving() as url:
+            environ = {**QUICK_KEYS, **fake.environ(url)}
             async with apps.identity(tmp_path, clock, environ) as running:
                 yield running
 

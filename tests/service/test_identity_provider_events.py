@@ -136,17 +136,16 @@ async def worlds(
     around: Callable[[Stores], Stores] = lambda stores: stores,
     **changes: str,
 ) -> AsyncIterator[World]:
+    fake = FacebookFake(clock, SECRET)
     async with (
         apple.serving() as url,
-        FacebookFake(clock, SECRET).serving() as facebook_url,
+        fake.serving() as facebook_url,
         serving(player_data()) as data_url,
     ):
         settings = {
             **apple.settings(url),
+            **fake.settings(facebook_url),
             "PROVIDERS": "apple,facebook",
-            "FACEBOOK_URL": facebook_url,
-            "FACEBOOK_APP_ID": facebook.APP_ID,
-            "FACEBOOK_APP_SECRET": SECRET,
             "PLAYER_DATA_URL": data_url,
             "PUBLIC_URL": PUBLIC,
             **changes,

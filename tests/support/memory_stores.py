@@ -1,5 +1,8 @@
-"""The key stores in memory, for tests that ask them millions of times."""
+"""Stores in memory, for tests that ask them millions of times, or make a new one each."""
 
+from datetime import datetime
+
+from services.identity.models import IdempotencyRecord
 from shared import errors
 from shared.keys.models import KeyRing
 from shared.keys.ports import PublishedDocument, StoredRing
@@ -33,3 +36,14 @@ class MemoryPublicDocumentStore:
             raise errors.VersionConflict
         self.published = PublishedDocument(document, str(int(found or 0) + 1))
         return self.published
+
+
+class MemoryIdempotencyStore:
+    def __init__(self) -> None:
+        self._records: dict[bytes, IdempotencyRecord] = {}
+
+    async def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
+        stored = self._records.get(record.key)
+        if stored is None or stored.expires_at <= now:
+            stored = self._records[record.key] = record
+        return stored

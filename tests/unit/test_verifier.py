@@ -10,7 +10,8 @@ from joserfc.jwk import ECKey, RSAKey
 
 from shared import errors
 from shared.auth.claims import Claims
-from shared.auth.verifier import LEEWAY, TokenVerifier
+from shared.auth.jwt_claims import LEEWAY
+from shared.auth.verifier import TokenVerifier
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer
 from tests.support.tokens import HEADER, SERVICE_AUDIENCE, accept, refuse, seal, verifier_of
 

@@ -9,10 +9,17 @@ from datetime import timedelta
 from services.identity.models import Notice, NoticeKind
 from services.identity.providers.oidc import OidcSettings
 from services.identity.providers.shape import Refused
-from shared import errors, strict_json
+from shared import errors
 from shared.auth import jws
 from shared.auth.jwk_set import THEIRS
-from shared.auth.verifier import LEEWAY
+from shared.auth.jwt_claims import (
+    LEEWAY,
+    ClaimSet,
+    InvalidClaim,
+    read_audiences,
+    read_claims,
+    read_date,
+)
 from shared.clock import Clock, from_millis, to_millis
 from shared.strict_json import JsonValue
 
@@ -39,31 +46,29 @@ class AppleNotices:
         settings = self._settings
         try:
             signed = await jws.verify(sent, self._keys, settings.algorithms, THEIRS)
-        except jws.InvalidJws as invalid:
-            reason = str(invalid)
-        else:
-            claims = _object(signed.payload, "claims")
+            claims = read_claims(signed.payload)
             self._check(claims)
             return self._notice(claims)
+        except (InvalidClaim, jws.InvalidJws) as invalid:
+            reason = str(invalid)
         raise _invalid(reason)
 
-    def _check(self, claims: Mapping[str, JsonValue]) -> None:
+    def _check(self, claims: ClaimSet) -> None:
         if claims.get("iss") not in self._settings.issuers:
             raise _invalid("iss")
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        if not audiences or not all(one in self._settings.audiences for one in audiences):
+        audiences = read_audiences(claims)
+        if not audiences or not self._settings.audiences.issuperset(audiences):
             raise _invalid("aud")
         now = to_millis(self._clock.now()) / 1000
-        issued, expires = _moment(claims, "iat"), _moment(claims, "exp")
+        issued, expires = read_date(claims, "iat"), read_date(claims, "exp")
         if issued > now + _LEEWAY:
             raise _invalid("not_yet_valid")
         if now >= min(expires, issued + _MAX_AGE) + _LEEWAY:
             raise _invalid("expired")
 
-    def _notice(self, claims: Mapping[str, JsonValue]) -> Notice:
+    def _notice(self, claims: ClaimSet) -> Notice:
         events = claims.get("events")
-        event = _object(events.encode(), "events") if isinstance(events, str) else events
+        event = read_claims(events.encode()) if isinstance(events, str) else events
         if not isinstance(event, Mapping):
             raise _invalid("events")
         subject, notice_id = event.get("sub"), claims.get("jti")
@@ -73,7 +78,7 @@ class AppleNotices:
         if not _is_name(subject) or not _is_name(notice_id):
             raise _invalid("events")
         external_id = f"{self._settings.scope}:{subject}"
-        issued_at = from_millis(int(_moment(claims, "iat") * 1000))
+        issued_at = from_millis(int(read_date(claims, "iat") * 1000))
         return Notice(
             kind, self._settings.provider, external_id, issued_at, notice_id=f"{notice_id}"
         )
@@ -81,23 +86,6 @@ class AppleNotices:
 
 def _invalid(reason: str) -> Refused:
     return Refused(errors.InvalidCredential(), reason)
-
-
-def _object(text: bytes, what: str) -> Mapping[str, JsonValue]:
-    try:
-        value = strict_json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, Mapping):
-        raise _invalid(what)
-    return value
-
-
-def _moment(claims: Mapping[str, JsonValue], name: str) -> float:
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
-        raise _invalid(name)
-    return value
 
 
 def _word(value: JsonValue) -> str:

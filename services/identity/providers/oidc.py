@@ -17,7 +17,14 @@ from services.identity.providers.shape import Platform, Refused, part
 from shared import errors, strict_json
 from shared.auth import jws
 from shared.auth.jwk_set import THEIRS
-from shared.auth.verifier import LEEWAY
+from shared.auth.jwt_claims import (
+    LEEWAY,
+    ClaimSet,
+    InvalidClaim,
+    read_audiences,
+    read_claims,
+    read_date,
+)
 from shared.clock import to_millis
 from shared.strict_json import JsonValue
 
@@ -81,9 +88,6 @@ class OidcSettings:
         return OidcPlatform(self, connections, connections.keys(self.name, self.jwks_url))
 
 
-Claims = Mapping[str, JsonValue]
-
-
 class OidcPlatform:
     """The credential has `id_token` and, where the settings ask for one, `nonce`."""
 
@@ -103,6 +107,13 @@ class OidcPlatform:
         return self._settings.name
 
     async def verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
+        try:
+            return await self._verify(credential)
+        except (InvalidClaim, jws.InvalidJws) as invalid:
+            reason = str(invalid)
+        raise _invalid(reason)
+
+    async def _verify(self, credential: Mapping[str, str]) -> ExternalIdentity:
         token = part(credential, self._settings.token_part)
         claims = await self._claims(token)
         audience = self._audience(claims)
@@ -120,25 +131,22 @@ class OidcPlatform:
             await self._used_nonces.claim(nonce)
         return identity
 
-    async def _claims(self, token: str) -> Claims:
-        settings = self._settings
-        try:
-            signed = await jws.verify(token, self._keys, settings.algorithms, THEIRS)
-        except jws.InvalidJws as invalid:
-            reason = str(invalid)
-        else:
-            if signed.type.lower() not in _TYPES:
-                raise _invalid("typ")
-            return _object(signed.payload)
-        raise _invalid(reason)
+    async def _claims(self, token: str) -> ClaimSet:
+        signed = await jws.verify(token, self._keys, self._settings.algorithms, THEIRS)
+        if signed.type.lower() not in _TYPES:
+            raise _invalid("typ")
+        return read_claims(signed.payload)
 
-    def _audience(self, claims: Claims) -> str:
+    def _audience(self, claims: ClaimSet) -> str:
         """Whom of ours the token is for."""
         ours, parties = self._settings.audiences, self._settings.authorized_parties
         if claims.get("iss") not in self._settings.issuers:
             raise Refused(errors.WrongAudience(), "iss")
         claim = self._settings.audience_claim
-        audiences = _audiences(claims, claim)
+        try:
+            audiences = read_audiences(claims, claim)
+        except InvalidClaim:
+            audiences = []
         if claim != "aud" and "aud" in claims:
             raise Refused(errors.WrongAudience(), "aud")
         # One that somebody else may take as well could have come from there.
@@ -151,7 +159,7 @@ class OidcPlatform:
             raise Refused(errors.WrongAudience(), "azp")
         return audiences[0]
 
-    def _check_required(self, claims: Claims) -> None:
+    def _check_required(self, claims: ClaimSet) -> None:
         for name, value in (self._settings.required_claims or {}).items():
             if _text(claims.get(name)) != value:
                 raise Refused(errors.WrongAudience(), "required_claim")
@@ -161,20 +169,20 @@ class OidcPlatform:
         if "events" in claims:
             raise _invalid("event")
 
-    def _check_time(self, claims: Claims) -> None:
+    def _check_time(self, claims: ClaimSet) -> None:
         now = to_millis(self._clock.now()) / 1000
-        issued = _moment(claims, "iat")
-        valid_from = _moment(claims, "nbf") if "nbf" in claims else issued
+        issued = read_date(claims, "iat")
+        valid_from = read_date(claims, "nbf") if "nbf" in claims else issued
         if max(issued, valid_from) > now + _LEEWAY:
             raise _invalid("not_yet_valid")
-        expires = _moment(claims, "exp")
+        expires = read_date(claims, "exp")
         if now >= expires + _LEEWAY:
             raise Refused(errors.ExpiredCredential(), "expired")
         oldest = issued + self._settings.max_age.total_seconds()
         if now >= oldest + _LEEWAY:
             raise Refused(errors.ExpiredCredential(), "too_old")
 
-    def _check_nonce(self, claims: Claims, audience: str, nonce: str) -> None:
+    def _check_nonce(self, claims: ClaimSet, audience: str, nonce: str) -> None:
         kind = self._settings.nonce
         if audience in self._settings.raw_nonce_audiences:
             kind = Nonce.RAW
@@ -203,7 +211,7 @@ class OidcPlatform:
         if self._clock.now() >= expires_at:
             raise Refused(errors.ExpiredCredential(), "nonce_expired")
 
-    def _identity(self, claims: Claims, audience: str) -> ExternalIdentity:
+    def _identity(self, claims: ClaimSet, audience: str) -> ExternalIdentity:
         settings = self._settings
         subject = claims.get(settings.subject_claim)
         if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT:
@@ -218,31 +226,6 @@ class OidcPlatform:
 
 def _invalid(reason: str) -> Refused:
     return Refused(errors.InvalidCredential(), reason)
-
-
-def _object(payload: bytes) -> Claims:
-    try:
-        value = strict_json.loads(payload)
-    except ValueError:
-        value = None
-    if not isinstance(value, Mapping):
-        raise _invalid("claims")
-    return value
-
-
-def _audiences(claims: Claims, name: str) -> list[str]:
-    value = claims.get(name)
-    values = value if isinstance(value, list) else [value]
-    texts = [one for one in values if isinstance(one, str)]
-    return texts if len(texts) == len(values) else []
-
-
-def _moment(claims: Claims, name: str) -> float:
-    """A NumericDate, which need not be whole (RFC 7519 section 2)."""
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
-        raise _invalid(name)
-    return value
 
 
 def _text(value: JsonValue) -> str:

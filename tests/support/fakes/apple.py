@@ -23,9 +23,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from shared.clock import Clock, to_seconds
+from tests.support.fakes.fake import fields_of
 from tests.support.fakes.oidc import AUDIENCE, HASHED_NONCE, SUBJECT, OidcFake
 from tests.support.issuer import Key, ec_key, rsa_key
-from tests.support.servers import serving
 
 TEAM = "TEAM123456"
 KEY_ID = "KEY1234567"
@@ -106,19 +106,19 @@ class AppleFake(OidcFake):
         kept = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(members, kept, key, algorithms=["RS256", "ES256", "HS256"])
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        app = web.Application()
-        app.router.add_get("/keys", self._keys)
+    def application(self) -> web.Application:
+        app = super().application()
         app.router.add_post("/auth/token", self._token)
         app.router.add_post("/auth/revoke", self._revoke)
-        async with serving(app) as url:
+        return app
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        async with super().serving() as keys:
             try:
-                yield url
+                yield keys.removesuffix("/keys")
             finally:
                 self.slow.set()
-                if self.gate:
-                    self.gate.set()
 
     async def _token(self, request: web.Request) -> web.Response:
         form = await _form(request)
@@ -126,7 +126,7 @@ class AppleFake(OidcFake):
         sent = form.get("code", "")
         scenario, *rest = sent.removeprefix("c0de.").split(";")
         scenario = self.scenario or scenario
-        fields = dict(one.split("=") for one in rest)
+        fields = fields_of(rest)
         if refused := await self._trouble(scenario) or self._no_client(form):
             return refused
         if refused := self._no_grant(form, scenario):

@@ -5,14 +5,11 @@ other names are players of their own: `robin` has a password and is confirmed, w
 be. `form` is where an exception says its name.
 """
 
-import asyncio
 import base64
-import contextlib
 import functools
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +18,8 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from shared.clock import Clock, to_seconds
+from tests.support.fakes.fake import Answers, Fake, answer_json
 from tests.support.issuer import rsa_key
-from tests.support.servers import serving
 
 REGION = "eu-west-1"
 POOL = f"{REGION}_AbCdEfGhI"
@@ -110,10 +107,11 @@ class Exceptional(Exception):
         self.text = text
 
 
-class CognitoFake:
+class CognitoFake(Fake):
     """`refuse` and `scenario` are for every call, `once` for the next one alone."""
 
     def __init__(self, clock: Clock, *, secret: str | None = None) -> None:
+        super().__init__()
         keys()  # now: to find them takes longer than a client waits
         self.clock = clock
         self.secret = secret
@@ -121,14 +119,12 @@ class CognitoFake:
         self.form = "plain"
         self.refuse: tuple[str, str] | None = None
         self.once: tuple[str, str] | None = None
-        self.scenario: str | None = None
         self.client = CLIENT  # of the tokens that it hands out
         self.keys_status = 200
         self.document: bytes | None = None
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
         self.signed_out: set[str] = set()
-        self.gate = asyncio.Event()  # what `slow` waits for
         self._challenged: dict[str, str] = {}
         self._numbers = 0
 
@@ -162,17 +158,20 @@ class CognitoFake:
         key = key or keys()[0 if kind == "access" else 1]
         return jwt.encode({"alg": "RS256", "kid": key["kid"]}, self.claims(kind, **changes), key)
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        """The base URL; keys are at `/keys`."""
+    def application(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/", self._answer)
         app.router.add_get("/keys", self._keys)
-        async with serving(app) as url:
-            try:
-                yield url
-            finally:
-                self.gate.set()
+        return app
+
+    def settings(self, url: str) -> dict[str, str]:
+        return {
+            "PROVIDERS": "cognito",
+            "COGNITO_URL": url,
+            "COGNITO_JWKS_URL": f"{url}/keys",
+            "COGNITO_USER_POOL_ID": POOL,
+            "COGNITO_CLIENT_IDS": CLIENT,
+        }
 
     async def _keys(self, _request: web.Request) -> web.Response:
         published = {"keys": [key.as_dict(private=False) for key in keys()]}
@@ -184,8 +183,8 @@ class CognitoFake:
         body = json.loads(await request.read())
         self.asked.append((operation, body))
         self.headers.append(dict(request.headers))
-        if self.scenario:
-            return await self._in_trouble(request)
+        if known := await self.answer(self.scenario or "", request, _ANSWERS):
+            return known
         assert target == "AWSCognitoIdentityProviderService"
         try:
             answer = self._dispatch(operation, body)
@@ -193,40 +192,20 @@ class CognitoFake:
             return self._refusal(exception)
         return _json(answer)
 
-    async def _in_trouble(self, request: web.Request) -> web.StreamResponse:
-        match self.scenario:
-            case "slow":
-                await self.gate.wait()
-            case "reset":
-                assert request.transport
-                request.transport.abort()
-            case "html200":
-                return web.Response(text="<html>maintenance</html>", content_type="text/html")
-            case "list":
-                return web.Response(text="[]", content_type="application/x-amz-json-1.1")
-            case "no type":
-                return _json({"message": "something"}, status=400)
-            case "http503" | "http429" | "http429late" as known:
-                late = {"Retry-After": "30"} if known.endswith("late") else {}
-                return web.Response(status=int(known[4:7]), headers=late)
-            case "redirect":
-                return web.Response(status=302, headers={"Location": "https://elsewhere.test/"})
-        return web.Response(status=500)
-
     def _refusal(self, exception: Exceptional) -> web.Response:
         name, text = exception.name, exception.text
         status = 500 if name == "InternalErrorException" else 400
         match self.form:
             case "namespace":
                 name = f"com.amazonaws.cognito.identity.idp.model#{name}"
-                return _json({"__type": name, "message": text}, status=status)
+                return _json({"__type": name, "message": text}, status)
             case "header":
                 url = "http://internal.amazon.com/coral/com.amazonaws.cognito.identity.idp.model/"
                 said = {"x-amzn-ErrorType": f"{name}:{url}", "x-amzn-ErrorMessage": text}
-                return _json({}, status=status, headers=said)
+                return _json({}, status, **said)
             case "Message":
-                return _json({"__type": name, "Message": text}, status=status)
-        return _json({"__type": name, "message": text}, status=status)
+                return _json({"__type": name, "Message": text}, status)
+        return _json({"__type": name, "message": text}, status)
 
     def _dispatch(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         once, self.once = self.once, None
@@ -355,6 +334,8 @@ _DELIVERY: dict[str, Any] = {
 }
 
 
-def _json(body: object, **more: Any) -> web.Response:  # noqa: ANN401 - aiohttp's
-    headers = {"Content-Type": "application/x-amz-json-1.1", **more.pop("headers", {})}
-    return web.Response(body=json.dumps(body).encode(), headers=headers, **more)
+def _json(body: object, status: int = 200, **headers: str) -> web.Response:
+    return answer_json(body, status, "application/x-amz-json-1.1", **headers)
+
+
+_ANSWERS: Answers = {"notype": lambda: _json({"message": "something"}, 400)}

@@ -5,18 +5,15 @@ A token that begins otherwise is one that Facebook cannot decrypt. Whatever it a
 is text/javascript.
 """
 
-import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
 from shared.clock import Clock, to_seconds
-from tests.support.servers import serving
+from tests.support.fakes.fake import Answers, Fake, answer_json, answer_text, fields_of
 from tests.support.tokens import encode
 
 PLAYER = "10150000000000001"
@@ -31,50 +28,44 @@ def token(scenario: str = "ok", **fields: str | int) -> str:
     return ";".join(["EAA", scenario, *(f"{name}={value}" for name, value in fields.items())])
 
 
-class FacebookFake:
-    """Knows one application and its secret. `scenario` overrides every token's."""
+class FacebookFake(Fake):
+    """Knows one application and its secret."""
 
-    def __init__(self, clock: Clock, app_secret: str) -> None:
+    def __init__(self, clock: Clock, secret: str) -> None:
+        super().__init__()
         self.clock = clock
-        self.app_secret = app_secret
-        self.scenario: str | None = None
-        self.paths: list[str] = []  # with their queries
+        self.secret = secret
         self.asked: list[dict[str, str]] = []
-        self.gate = asyncio.Event()  # what `slow` waits for
         self._seen: set[str] = set()
-
-    @property
-    def requests(self) -> int:
-        return len(self.paths)
 
     def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
         return app
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        async with serving(self.application()) as url:
-            try:
-                yield url
-            finally:
-                self.gate.set()
+    def settings(self, url: str) -> dict[str, str]:
+        return {
+            "PROVIDERS": "facebook",
+            "FACEBOOK_URL": url,
+            "FACEBOOK_APP_ID": APP_ID,
+            "FACEBOOK_APP_SECRET": self.secret,
+        }
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path_qs)
         self.asked.append(dict(request.query))
         if f"/{request.match_info['path']}" != PATH:
             return _error(2500, "Unknown path components")
-        if request.query.get("access_token") != f"{APP_ID}|{self.app_secret}":
+        if request.query.get("access_token") != f"{APP_ID}|{self.secret}":
             return _error(190, "Invalid OAuth access token signature.")
         text = request.query["input_token"]
         begin, *rest = text.split(";")
         if begin != "EAA" or not rest:
             return _nested(190, "The access token could not be decrypted")
         scenario = self.scenario or rest[0]
-        if scenario in _SCENARIOS:
-            return await _SCENARIOS[scenario](self, request)
-        fields = dict(one.split("=") for one in rest[1:])
+        if known := await self.answer(scenario, request, _ANSWERS):
+            return known
+        fields = fields_of(rest[1:])
         again = text in self._seen
         self._seen.add(text)
         return self._judge(scenario, fields, again=again)
@@ -108,19 +99,7 @@ class FacebookFake:
             name, value = fields["wrong"].split(":", 1)
             data[name] = json.loads(value)
         data.pop(fields.get("without", ""), None)
-        return _json({"data": data}, status=int(fields.get("status", 200)))
-
-    async def slow(self, _request: web.Request) -> web.StreamResponse:
-        await self.gate.wait()
-        return web.Response(status=500)
-
-    async def reset(self, request: web.Request) -> web.StreamResponse:
-        assert request.transport
-        request.transport.abort()
-        return web.Response()
-
-
-_Scenario = Callable[[FacebookFake, web.Request], Awaitable[web.StreamResponse]]
+        return _json({"data": data}, int(fields.get("status", 200)))
 
 
 def _error(code: int, text: str, subcode: int | None = None, *, status: int = 400) -> web.Response:
@@ -128,45 +107,27 @@ def _error(code: int, text: str, subcode: int | None = None, *, status: int = 40
     if subcode is not None:
         error["error_subcode"] = subcode
     headers = {"X-App-Usage": '{"call_count": 101}'} if code == 4 else {}
-    return _json({"error": {**error, "fbtrace_id": "Axyz123"}}, status=status, headers=headers)
+    return _json({"error": {**error, "fbtrace_id": "Axyz123"}}, status, **headers)
 
 
 def _nested(code: int, text: str, subcode: int | None = None, *, status: int = 200) -> web.Response:
     error: dict[str, Any] = {"code": code, "message": text}
     if subcode is not None:
         error["subcode"] = subcode
-    return _json({"data": {"error": error, "is_valid": False, "scopes": []}}, status=status)
+    return _json({"data": {"error": error, "is_valid": False, "scopes": []}}, status)
 
 
-def _json(body: object, **more: Any) -> web.Response:  # noqa: ANN401 - aiohttp's
-    headers = {"Content-Type": "text/javascript; charset=UTF-8", **more.pop("headers", {})}
-    return web.Response(body=json.dumps(body).encode(), headers=headers, **more)
+def _json(body: object, status: int = 200, **headers: str) -> web.Response:
+    return answer_json(body, status, "text/javascript; charset=UTF-8", **headers)
 
 
-def _always(text: str, content_type: str = "text/html", **more: Any) -> _Scenario:  # noqa: ANN401 - aiohttp's
-    async def answer(_fake: FacebookFake, _request: web.Request) -> web.StreamResponse:
-        return web.Response(text=text, content_type=content_type, **more)
-
-    return answer
-
-
-_SCENARIOS: dict[str, _Scenario] = {
-    "slow": FacebookFake.slow,
-    "reset": FacebookFake.reset,
-    "http404": _always("<html>no</html>", status=404),
-    "http429": _always("<html>no</html>", status=429),
-    "http503": _always("<html>no</html>", status=503),
-    "redirect": _always("", status=302, headers={"Location": "https://elsewhere.test/"}),
-    "html200": _always("<html>maintenance</html>"),
-    "huge": _always('{"data": "' + "x" * 70_000 + '"}'),
-    "list": _always("[]"),
-    "empty": _always("{}"),
-    "nodata": _always('{"data": []}'),
-    "emptydata": _always('{"data": {}}'),
-    "texterror": _always('{"error": "no"}'),
-    "textcode": _always('{"error": {"code": "190"}}', status=400),
-    "invalid": _always('{"data": {"is_valid": false, "scopes": []}}'),
-    "invalidtext": _always('{"data": {"is_valid": "false", "scopes": []}}'),
+_ANSWERS: Answers = {
+    "nodata": lambda: answer_text('{"data": []}'),
+    "emptydata": lambda: answer_text('{"data": {}}'),
+    "texterror": lambda: answer_text('{"error": "no"}'),
+    "textcode": lambda: answer_text('{"error": {"code": "190"}}', 400),
+    "invalid": lambda: answer_text('{"data": {"is_valid": false, "scopes": []}}'),
+    "invalidtext": lambda: answer_text('{"data": {"is_valid": "false", "scopes": []}}'),
 }
 
 

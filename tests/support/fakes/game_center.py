@@ -6,10 +6,9 @@ signed by the one that has expired, and names its number.
 
 import asyncio
 import base64
-import contextlib
 import functools
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.clock import Clock, to_millis
-from tests.support.servers import serving
+from tests.support.fakes.fake import Answers, Fake, answer_text
 
 PLAYER = "T:_0123456789abcdef0123456789abcdef"
 GAME_PLAYER = "G:1234567890"
@@ -32,35 +31,28 @@ PATH = "/public-key/gc-prod-{number}.cer"
 CA_NAME = "Acme Code Signing CA"
 
 
-class GameCenterFake:
+class GameCenterFake(Fake):
     """`scenario` overrides that of every number; `headers` are of its certificates."""
 
     def __init__(self, clock: Clock) -> None:
+        super().__init__()
         self.clock = clock
-        self.url = ""
-        self.scenario: str | None = None
         self.headers: dict[str, str] = {}
-        self.paths: list[str] = []
-        self.gate = asyncio.Event()  # what `slow` waits for
         self.is_asked_slowly = asyncio.Event()
-
-    @property
-    def requests(self) -> int:
-        return len(self.paths)
 
     def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get(PATH.replace("{number}", "{number:[0-9]+}"), self._answer)
         return app
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        async with serving(self.application()) as url:
-            self.url = url
-            try:
-                yield url
-            finally:
-                self.gate.set()
+    def settings(self, url: str) -> dict[str, str]:
+        """All but whose certificates are trusted, which is a file: that of `ca_pem`."""
+        return {
+            "PROVIDERS": "game_center",
+            "GAME_CENTER_URL": url,
+            "GAME_CENTER_TEAM_ID": TEAM,
+            "GAME_CENTER_BUNDLE_IDS": BUNDLE,
+        }
 
     def credential(self, scenario: str = "ok", **changes: Any) -> dict[str, str]:  # noqa: ANN401 - any part
         """`order` and `time` say how its bytes are signed; a change to None leaves a part out."""
@@ -93,29 +85,25 @@ class GameCenterFake:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path_qs)
         asked = int(request.match_info["number"])
-        names = [*_CERTIFICATES, *_TROUBLE]
-        scenario = self.scenario or (names[asked] if asked < len(names) else "http404")
-        if scenario in _TROUBLE:
-            return await _TROUBLE[scenario](self, request)
-        body = _CERTIFICATES[scenario]()
-        return web.Response(
-            body=body, content_type="application/x-x509-ca-cert", headers=self.headers
-        )
-
-    async def slow(self, _request: web.Request) -> web.StreamResponse:
-        self.is_asked_slowly.set()
-        await self.gate.wait()
-        return web.Response(status=500)
-
-    async def reset(self, request: web.Request) -> web.StreamResponse:
-        assert request.transport
-        request.transport.abort()
-        return web.Response()
+        scenario = self.scenario or (_NAMES[asked] if asked < len(_NAMES) else "http404")
+        if scenario == "slow":
+            self.is_asked_slowly.set()
+        if scenario == "redirect":  # to a good one: whoever follows gets it
+            elsewhere = request.path.replace(f"{asked}", f"{number('ok')}")
+            return answer_text("", 302, Location=elsewhere)
+        if scenario in _CERTIFICATES:
+            body = _CERTIFICATES[scenario]()
+            return web.Response(
+                body=body, content_type="application/x-x509-ca-cert", headers=self.headers
+            )
+        known = await self.answer(scenario, request, _LONG)
+        assert known, scenario
+        return known
 
 
 def number(scenario: str) -> int:
     """Of its certificate; another number is one that Apple does not have."""
-    return [*_CERTIFICATES, *_TROUBLE].index(scenario)
+    return _NAMES.index(scenario)
 
 
 def ca_pem(name: str = "ca", *, until_year: int = 2036) -> bytes:
@@ -211,27 +199,10 @@ def _padded(size: int) -> bytes:
     return pem + b"\n" * (size - len(pem))
 
 
-def _status(status: int, **headers: str) -> Callable[..., Awaitable[web.StreamResponse]]:
-    async def answer(_fake: GameCenterFake, _request: web.Request) -> web.StreamResponse:
-        text = "<html>no</html>" + " " * 20_000
-        return web.Response(status=status, text=text, content_type="text/html", headers=headers)
-
-    return answer
+def _long(status: int) -> Callable[[], web.StreamResponse]:
+    """A page that is larger than any certificate may be."""
+    return lambda: answer_text("<html>no</html>" + " " * 20_000, status)
 
 
-async def _redirect(_fake: GameCenterFake, request: web.Request) -> web.StreamResponse:
-    """To a good one: whoever follows gets it."""
-    elsewhere = request.path.replace(request.match_info["number"], str(number("ok")))
-    return web.Response(status=302, headers={"Location": elsewhere})
-
-
-_TROUBLE: dict[str, Callable[..., Awaitable[web.StreamResponse]]] = {
-    "slow": GameCenterFake.slow,
-    "reset": GameCenterFake.reset,
-    "redirect": _redirect,
-    "http403": _status(403),
-    "http404": _status(404),
-    "http410": _status(410),
-    "http429": _status(429),
-    "http503": _status(503),
-}
+_LONG: Answers = {f"http{status}": _long(status) for status in (403, 404, 410, 429, 503)}
+_NAMES = [*_CERTIFICATES, "slow", "reset", "redirect", *_LONG]

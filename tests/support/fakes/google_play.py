@@ -6,16 +6,12 @@ scenario. A name of `_TOKEN` is the exchange's answer, one of `_GAMES` that of t
 encoded once.
 """
 
-import asyncio
-import contextlib
-import json
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from tests.support.servers import serving
+from tests.support.fakes.fake import Answers, Fake, answer_json, answer_text, fields_of
 
 PLAYER = "a_1234567890123456789"
 APPLICATION = "123456789012"
@@ -30,15 +26,13 @@ def code(scenario: str = "ok", **fields: str | int) -> str:
     return "4/0A" + ";".join([scenario, *(f"{name}={value}" for name, value in fields.items())])
 
 
-class GooglePlayFake:
-    """Knows one client. `scenario` overrides every code's."""
+class GooglePlayFake(Fake):
+    """Knows one client."""
 
     def __init__(self, secret: str) -> None:
+        super().__init__()
         self.secret = secret
-        self.scenario: str | None = None
-        self.paths: list[str] = []  # with their queries
         self.bodies: list[str] = []  # of the token endpoint
-        self.gate = asyncio.Event()  # what `slow` waits for
         self._used: set[str] = set()
         self._tokens: dict[str, tuple[str, dict[str, str]]] = {}
 
@@ -53,13 +47,15 @@ class GooglePlayFake:
         app.router.add_get(VERIFY_PATH, self._verify)
         return app
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        async with serving(self.application()) as url:
-            try:
-                yield url
-            finally:
-                self.gate.set()
+    def settings(self, url: str) -> dict[str, str]:
+        return {
+            "PROVIDERS": "google_play",
+            "GOOGLE_PLAY_OAUTH_URL": url,
+            "GOOGLE_PLAY_GAMES_URL": url,
+            "GOOGLE_PLAY_CLIENT_ID": CLIENT_ID,
+            "GOOGLE_PLAY_CLIENT_SECRET": self.secret,
+            "GOOGLE_PLAY_APPLICATION_ID": APPLICATION,
+        }
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path_qs)
@@ -72,19 +68,21 @@ class GooglePlayFake:
         self._used.add(sent)
         scenario, *rest = sent.removeprefix("4/0A").split(";")
         scenario = self.scenario or scenario
-        if scenario in _TOKEN:
-            return await self._trouble(_TOKEN[scenario], request)
+        if known := await self.answer(scenario, request, _TOKEN):
+            return known
         token = f"{ACCESS_TOKEN}{len(self._tokens)}"
-        self._tokens[token] = scenario, dict(one.replace("+", " ").split("=") for one in rest)
-        return _json({"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
+        self._tokens[token] = scenario, fields_of([one.replace("+", " ") for one in rest])
+        return answer_json({"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
 
     def _refused(self, form: dict[str, list[str]], *, encoded_once: bool) -> web.Response | None:
         if form.get("client_id") != [CLIENT_ID] or form.get("client_secret") != [self.secret]:
-            return _json({"error": "invalid_client", "error_description": "Unauthorized"}, 401)
+            return answer_json(
+                {"error": "invalid_client", "error_description": "Unauthorized"}, 401
+            )
         if form.get("grant_type") != ["authorization_code"]:
-            return _json({"error": "unsupported_grant_type"}, 400)
+            return answer_json({"error": "unsupported_grant_type"}, 400)
         if form.get("redirect_uri") != [""]:
-            return _json({"error": "redirect_uri_mismatch"}, 400)
+            return answer_json({"error": "redirect_uri_mismatch"}, 400)
         if not encoded_once or len(form["code"]) != 1:
             return _no_grant("Malformed auth code.")
         return _no_grant("Bad Request") if form["code"][0] in self._used else None
@@ -106,7 +104,7 @@ class GooglePlayFake:
             player["originalPlayerId"] = 1234567890123456789
         if scenario == "noid":
             del player["playerId"]
-        return _json(player)
+        return answer_json(player)
 
     async def _verify(self, request: web.Request) -> web.StreamResponse:
         scenario, fields, refused = await self._asked(request)
@@ -114,7 +112,7 @@ class GooglePlayFake:
             return refused
         if fields.get("app", APPLICATION) != request.match_info["application"]:
             return _games_error(404 if scenario == "notfound" else 403, "forbidden")
-        return _json({"kind": "games#applicationVerifyResponse", "player_id": PLAYER})
+        return answer_json({"kind": "games#applicationVerifyResponse", "player_id": PLAYER})
 
     async def _asked(
         self, request: web.Request
@@ -124,91 +122,43 @@ class GooglePlayFake:
         if token not in self._tokens:
             return "", {}, _games_error(401, "authError")
         scenario, fields = self._tokens[token]
-        name = scenario.replace("verify-", "games-") if "verify" in request.path else scenario
-        if name in _GAMES:
-            return scenario, fields, await self._trouble(_GAMES[name], request)
+        where = ("games", "verify") if "verify" in request.path else ("games",)
+        place, _, name = scenario.partition("-")
         if scenario == "once503" and self.paths.count(request.path_qs) == 1:
-            return scenario, fields, _text("", 503)
-        return scenario, fields, None
-
-    async def _trouble(
-        self, name: Callable[[], web.StreamResponse] | str, request: web.Request
-    ) -> web.StreamResponse:
-        if not isinstance(name, str):
-            return name()
-        assert request.transport
-        if name == "slow":
-            await self.gate.wait()
-        if name == "reset":
-            request.transport.abort()
-            return web.Response()
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
-        await response.prepare(request)
-        if name == "brokenoff":
-            await response.write(b'{"access_token": "')
-            request.transport.close()
-        return response
-
-
-def _json(body: object, status: int = 200) -> web.Response:
-    return _text(json.dumps(body), status, "application/json; charset=UTF-8")
+            place, name = "games", "http503"
+        if place not in where:
+            return scenario, fields, None
+        return scenario, fields, await self.answer(name, request, _GAMES)
 
 
 def _no_grant(description: str) -> web.Response:
-    return _json({"error": "invalid_grant", "error_description": description}, 400)
-
-
-def _text(
-    text: str, status: int = 200, content_type: str = "text/html", **headers: str
-) -> web.Response:
-    return web.Response(
-        body=text.encode(), status=status, headers={"Content-Type": content_type, **headers}
-    )
+    return answer_json({"error": "invalid_grant", "error_description": description}, 400)
 
 
 def _games_error(status: int, reason: str) -> web.Response:
     entry = {"domain": "global", "reason": reason, "message": "no"}
-    return _json({"error": {"code": status, "message": "no", "errors": [entry]}}, status)
+    return answer_json({"error": {"code": status, "message": "no", "errors": [entry]}}, status)
 
 
-_Answers = dict[str, Callable[[], web.StreamResponse] | str]
-
-_BROKEN: _Answers = {
-    "slow": "slow",
-    "reset": "reset",
-    "brokenoff": "brokenoff",
-    "http429": lambda: _text("", 429),
-    "http500": lambda: _text("", 500),
-    "http503": lambda: _text("", 503),
-    "http404": lambda: _text("<html>no</html>", 404),
-    "html200": lambda: _text("<html>maintenance</html>"),
-    "cut": lambda: _text('{"access_token": "ya29.CANARY-access-token-'),
-    "twice": lambda: _text('{"access_token": "a", "access_token": "b"}'),
-    "huge": lambda: _text('{"x": "' + "x" * 70_000 + '"}'),
-    "list": lambda: _text("[]"),
-    "redirect": lambda: _text("", 302, Location="https://elsewhere.test/"),
-}
-_TOKEN: _Answers = {
-    **_BROKEN,
+_TOKEN: Answers = {
     "malformed": lambda: _no_grant("Malformed auth code."),
     "used": lambda: _no_grant("Bad Request"),
     "redeemed": lambda: _no_grant("Code was already redeemed."),
-    "grantonly": lambda: _json({"error": "invalid_grant"}, 400),
-    "otherclient": lambda: _json({"error": "unauthorized_client"}, 401),
-    "badclient": lambda: _json({"error": "invalid_client"}, 401),
-    "badclient400": lambda: _json({"error": "invalid_client"}, 400),
-    "mismatch": lambda: _json({"error": "redirect_uri_mismatch"}, 400),
-    "othererror": lambda: _json({"error": "something_of_theirs"}, 400),
-    "notoken": lambda: _json({"token_type": "Bearer"}),
-    "numtoken": lambda: _json({"access_token": 1}),
-    "linetoken": lambda: _json({"access_token": "a\r\nX-Evil: 1"}),
+    "grantonly": lambda: answer_json({"error": "invalid_grant"}, 400),
+    "otherclient": lambda: answer_json({"error": "unauthorized_client"}, 401),
+    "badclient": lambda: answer_json({"error": "invalid_client"}, 401),
+    "badclient400": lambda: answer_json({"error": "invalid_client"}, 400),
+    "mismatch": lambda: answer_json({"error": "redirect_uri_mismatch"}, 400),
+    "othererror": lambda: answer_json({"error": "something_of_theirs"}, 400),
+    "notoken": lambda: answer_json({"token_type": "Bearer"}),
+    "numtoken": lambda: answer_json({"access_token": 1}),
+    "linetoken": lambda: answer_json({"access_token": "a\r\nX-Evil: 1"}),
 }
-_GAMES: _Answers = {
-    **{f"games-{name}": answer for name, answer in _BROKEN.items()},
-    "games-http401": lambda: _games_error(401, "authError"),
-    "games-http400": lambda: _games_error(400, "badRequest"),
-    "games-disabled": lambda: _games_error(403, "accessNotConfigured"),
-    "games-quota": lambda: _games_error(403, "rateLimitExceeded"),
-    "games-noscope": lambda: _games_error(403, "insufficientPermissions"),
-    "games-bare403": lambda: _text("<html>no</html>", 403),
+_GAMES: Answers = {
+    "http401": lambda: _games_error(401, "authError"),
+    "http400": lambda: _games_error(400, "badRequest"),
+    "disabled": lambda: _games_error(403, "accessNotConfigured"),
+    "quota": lambda: _games_error(403, "rateLimitExceeded"),
+    "noscope": lambda: _games_error(403, "insufficientPermissions"),
+    "bare403": lambda: answer_text("<html>no</html>", 403),
 }

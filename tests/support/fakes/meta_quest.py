@@ -1,20 +1,17 @@
 """Meta's Graph API for Quest: the nonce says what comes of it.
 
-`ok;id=1234567890123456;org=...;n=1`, or in place of `ok` a scenario. A name of `_BROKEN` is the
-answer to the nonce's validation, as `id-...` that to the id of the organisation; `e190` is an error
-of that code, also as `id-e190`. A nonce is good once, and for one player.
+`ok;id=1234567890123456;org=...;n=1`, or in place of `ok` a scenario. It is the answer to the
+nonce's validation, as `id-...` that to the id of the organisation; `e190` is an error of that code,
+also as `id-e190`. A nonce is good once, and for one player.
 """
 
-import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from tests.support.servers import serving
+from tests.support.fakes.fake import Answers, Fake, answer_json, fields_of
 
 PLAYER = "1234567890123456"
 FRIEND = "1234567890123457"
@@ -28,16 +25,14 @@ def nonce(scenario: str = "ok", **fields: str | int) -> str:
     return ";".join([scenario, *(f"{name}={value}" for name, value in fields.items())])
 
 
-class MetaQuestFake:
-    """Knows one app and its secret. `scenario` overrides every nonce's."""
+class MetaQuestFake(Fake):
+    """Knows one app and its secret. Its `paths` are without their queries."""
 
     def __init__(self, secret: str) -> None:
+        super().__init__()
         self.secret = secret
-        self.scenario: str | None = None
-        self.paths: list[str] = []  # without their queries
         self.queries: list[dict[str, str]] = []
         self.forms: list[dict[str, str]] = []
-        self.gate = asyncio.Event()  # what `slow` waits for
         self._used: set[str] = set()
         self._valid: dict[str, tuple[str, dict[str, str]]] = {}  # by user id
 
@@ -51,13 +46,14 @@ class MetaQuestFake:
         app.router.add_get("/{user_id}", self._scoped_id)
         return app
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        async with serving(self.application()) as url:
-            try:
-                yield url
-            finally:
-                self.gate.set()
+    def settings(self, url: str) -> dict[str, str]:
+        return {
+            "PROVIDERS": "meta_quest",
+            "META_QUEST_URL": url,
+            "META_QUEST_ORG_ID": ORG_ID,
+            "META_QUEST_APP_ID": APP_ID,
+            "META_QUEST_APP_SECRET": self.secret,
+        }
 
     async def _validate(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
@@ -67,14 +63,14 @@ class MetaQuestFake:
         if form.get("access_token") != f"OC|{APP_ID}|{self.secret}":
             return _error(190, "Invalid OAuth access token.")
         scenario, *rest = form["nonce"].split(";")
-        fields = dict(one.split("=") for one in rest)
+        fields = fields_of(rest)
         if form["nonce"] in self._used or fields.get("id", PLAYER) != form["user_id"]:
             return _json({"is_valid": False})
         self._used.add(form["nonce"])
         scenario = self.scenario or scenario
         self._valid[form["user_id"]] = scenario, fields
-        if trouble := _trouble(scenario):
-            return await self._answer(trouble, request)
+        if known := await self._known(scenario, request):
+            return known
         return _json({"is_valid": json.loads(fields.get("valid", "true"))})
 
     async def _scoped_id(self, request: web.Request) -> web.StreamResponse:
@@ -89,8 +85,9 @@ class MetaQuestFake:
         asked = self.paths.count(request.path)
         if scenario.startswith("once-"):
             scenario = scenario.replace("once-", "id-") if asked == 1 else "ok"
-        if trouble := _trouble(scenario.removeprefix("id-") if scenario[:3] == "id-" else ""):
-            return await self._answer(trouble, request)
+        place, _, name = scenario.partition("-")
+        if place == "id" and (known := await self._known(name, request)):
+            return known
         answer: dict[str, Any] = {"id": user_id, "org_scoped_id": fields.get("org", SCOPED)}
         if "wrong" in fields:
             name, value = fields["wrong"].split(":")
@@ -102,29 +99,10 @@ class MetaQuestFake:
         self.paths.append(request.path)
         self.queries.append(dict(request.query))
 
-    async def _answer(
-        self, trouble: Callable[[], web.StreamResponse] | str, request: web.Request
-    ) -> web.StreamResponse:
-        if not isinstance(trouble, str):
-            return trouble()
-        assert request.transport
-        if trouble == "slow":
-            await self.gate.wait()
-        if trouble == "reset":
-            request.transport.abort()
-            return web.Response()
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
-        await response.prepare(request)
-        if trouble == "brokenoff":
-            await response.write(b'{"is_valid": ')
-            request.transport.close()
-        return response
-
-
-def _trouble(scenario: str) -> Callable[[], web.StreamResponse] | str | None:
-    if scenario[:1] == "e" and scenario[1:].isdigit():
-        return lambda: _error(int(scenario[1:]), "Some error")
-    return _BROKEN.get(scenario)
+    async def _known(self, scenario: str, request: web.Request) -> web.StreamResponse | None:
+        if scenario[:1] == "e" and scenario[1:].isdigit():
+            return _error(int(scenario[1:]), "Some error")
+        return await self.answer(scenario, request, _ANSWERS)
 
 
 def _error(code: int, text: str) -> web.Response:
@@ -133,29 +111,10 @@ def _error(code: int, text: str) -> web.Response:
 
 
 def _json(body: object, status: int = 200) -> web.Response:
-    return _text(json.dumps(body), status, "text/javascript; charset=UTF-8")
+    return answer_json(body, status, "text/javascript; charset=UTF-8")
 
 
-def _text(
-    text: str, status: int = 200, content_type: str = "text/html", **headers: str
-) -> web.Response:
-    return web.Response(
-        body=text.encode(), status=status, headers={"Content-Type": content_type, **headers}
-    )
-
-
-_BROKEN: dict[str, Callable[[], web.StreamResponse] | str] = {
-    "slow": "slow",
-    "reset": "reset",
-    "brokenoff": "brokenoff",
-    "http404": lambda: _text("<html>no</html>", 404),
-    "http429": lambda: _text("", 429),
-    "http503": lambda: _text("", 503),
-    "html200": lambda: _text("<html>maintenance</html>"),
-    "huge": lambda: _text('{"x": "' + "x" * 70_000 + '"}'),
-    "list": lambda: _text("[]"),
-    "empty": lambda: _text("{}"),
-    "redirect": lambda: _text("", 302, Location="https://elsewhere.test/"),
+_ANSWERS: Answers = {
     "texterror": lambda: _json({"error": "no"}, 400),
     "textcode": lambda: _json({"error": {"code": "190"}}, 400),
     "valid400": lambda: _json({"is_valid": True, "id": PLAYER, "org_scoped_id": SCOPED}, 400),

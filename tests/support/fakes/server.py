@@ -8,7 +8,11 @@ from aiohttp import web
 
 from shared.clock import Clock
 from shared.ids import new_secret
-from tests.support.fakes import facebook, google_play, oidc, steam
+from tests.support.fakes.facebook import FacebookFake
+from tests.support.fakes.fake import Fake
+from tests.support.fakes.google_play import GooglePlayFake
+from tests.support.fakes.oidc import AUDIENCE, OidcFake
+from tests.support.fakes.steam import SteamFake
 from tests.support.issuer import rsa_key
 from tests.support.servers import serving
 
@@ -24,40 +28,33 @@ async def serving_all(clock: Clock, port: int = 0) -> AsyncIterator[Fakes]:
     """`/steam`, `/apple` and so on, on one port of this machine. Anybody gets in as anybody."""
     secret = new_secret()
     apple = {"iss": "https://appleid.apple.com", "nonce_supported": True}
-    google = {"iss": "https://accounts.google.com"}
-    app = web.Application()
-    for name, fake in {
-        "apple": oidc.OidcFake(clock, rsa_key("apple"), **apple).application(),
-        "facebook": facebook.FacebookFake(clock, secret).application(),
-        "google": oidc.OidcFake(clock, rsa_key("google"), **google).application(),
-        "google_play": google_play.GooglePlayFake(secret).application(),
-        "steam": steam.SteamFake(secret).application(),
-    }.items():
-        app.add_subapp(f"/{name}", fake)
-    async with serving(app, port) as url:
-        yield Fakes(url, _environ(url, secret))
-
-
-def _environ(url: str, secret: str) -> Mapping[str, str]:
-    settings = {
-        "PROVIDERS": "apple,apple_drop_in,facebook,google,google_play,steam",
-        "APPLE_JWKS_URL": f"{url}/apple/keys",
-        "APPLE_AUDIENCES": oidc.AUDIENCE,
-        "APPLE_TEAM_ID": "FAKETEAM01",
-        "FACEBOOK_URL": f"{url}/facebook",
-        "FACEBOOK_APP_ID": facebook.APP_ID,
-        "FACEBOOK_APP_SECRET": secret,
-        "FACEBOOK_VERSION": facebook.VERSION,
-        "GOOGLE_JWKS_URL": f"{url}/google/keys",
-        "GOOGLE_AUDIENCES": oidc.AUDIENCE,
-        "GOOGLE_PLAY_OAUTH_URL": f"{url}/google_play",
-        "GOOGLE_PLAY_GAMES_URL": f"{url}/google_play",
-        "GOOGLE_PLAY_CLIENT_ID": google_play.CLIENT_ID,
-        "GOOGLE_PLAY_CLIENT_SECRET": secret,
-        "GOOGLE_PLAY_APPLICATION_ID": google_play.APPLICATION,
-        "STEAM_URL": f"{url}/steam",
-        "STEAM_KEY": secret,
-        "STEAM_APP_IDS": steam.APP_ID,
-        "STEAM_IDENTITY": steam.IDENTITY,
+    issuers = {
+        "apple": OidcFake(clock, rsa_key("apple"), **apple),
+        "google": OidcFake(clock, rsa_key("google"), iss="https://accounts.google.com"),
     }
+    fakes: Mapping[str, Fake] = {
+        "facebook": FacebookFake(clock, secret),
+        "google_play": GooglePlayFake(secret),
+        "steam": SteamFake(secret),
+    }
+    app = web.Application()
+    for name, issuer in issuers.items():
+        app.add_subapp(f"/{name}", issuer.application())
+    for name, fake in fakes.items():
+        app.add_subapp(f"/{name}", fake.application())
+    async with serving(app, port) as url:
+        yield Fakes(url, _environ(url, fakes))
+
+
+def _environ(url: str, fakes: Mapping[str, Fake]) -> Mapping[str, str]:
+    settings = {
+        "APPLE_JWKS_URL": f"{url}/apple/keys",
+        "APPLE_AUDIENCES": AUDIENCE,
+        "APPLE_TEAM_ID": "FAKETEAM01",
+        "GOOGLE_JWKS_URL": f"{url}/google/keys",
+        "GOOGLE_AUDIENCES": AUDIENCE,
+    }
+    for name, fake in fakes.items():
+        settings |= fake.settings(f"{url}/{name}")
+    settings["PROVIDERS"] = ",".join(["apple", "apple_drop_in", "google", *fakes])
     return {f"PLAYMESH_{name}": value for name, value in settings.items()}
