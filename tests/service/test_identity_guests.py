@@ -3,10 +3,8 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
-import aiohttp
 import pytest
 
 from tests.service.conftest import QUICK_KEYS
@@ -14,6 +12,7 @@ from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call, claims_of, without_request_id
 from tests.support.clock import ManualClock
+from tests.support.guests import credential_of, log_in, new_guest
 from tests.support.identity_store import contents
 from tests.support.servers import Answer
 
@@ -26,20 +25,6 @@ NEW_GUEST = {
     "refresh_expires_in",
 }
 SECRET = "A" * 43
-
-
-async def new_guest(http: aiohttp.ClientSession) -> dict[str, Any]:
-    answer = await call(http, "POST", "/v1/guests")
-    return dict(answer.json())
-
-
-async def log_in(http: aiohttp.ClientSession, credential: Mapping[str, object]) -> Answer:
-    body = {"provider": "guest", "credential": credential}
-    return await call(http, "POST", "/v1/sessions", json=body)
-
-
-def credential_of(guest: Mapping[str, Any]) -> dict[str, Any]:
-    return {"user_id": guest["user_id"], "guest_secret": guest["guest_secret"]}
 
 
 async def test_a_new_guest_is_told_exactly_what_it_needs(identity: RunningIdentity) -> None:

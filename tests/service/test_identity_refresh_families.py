@@ -15,11 +15,19 @@ from yarl import URL
 from services.identity.settings import Settings
 from shared.env import SettingsError
 from tests.service.conftest import QUICK_KEYS
-from tests.service.test_identity_sessions import is_ended, is_refused, new_guest, refresh, refreshed
 from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call, claims_of
 from tests.support.clock import ManualClock
+from tests.support.guests import (
+    credential_of,
+    is_ended,
+    is_refused,
+    log_in,
+    new_guest,
+    refresh,
+    refreshed,
+)
 from tests.support.identity_store import session_ends
 from tests.support.servers import Answer
 
@@ -86,7 +94,7 @@ class TestLostReply:
     ) -> None:
         token = (await new_guest(identity.http))["refresh_token"]
         lost = (await refreshed(identity.http, token))["refresh_token"]
-        clock.advance(61)
+        clock.advance(60.001)
         assert is_reused(await call(identity.http, "POST", route, json={"refresh_token": token}))
         assert await is_over(identity, token, lost)
 
@@ -227,9 +235,7 @@ class TestReuse:
         self, identity: RunningIdentity, clock: ManualClock
     ) -> None:
         guest = await new_guest(identity.http)
-        credential = {"user_id": guest["user_id"], "guest_secret": guest["guest_secret"]}
-        body = {"provider": "guest", "credential": credential}
-        other = (await call(identity.http, "POST", "/v1/sessions", json=body)).json()
+        other = (await log_in(identity.http, credential_of(guest))).json()
         await refreshed(identity.http, guest["refresh_token"])
         clock.advance(61)
         assert is_reused(await refresh(identity.http, guest["refresh_token"]))
@@ -242,9 +248,7 @@ class TestReuse:
         await refreshed(identity.http, guest["refresh_token"])
         clock.advance(61)
         await refresh(identity.http, guest["refresh_token"])
-        credential = {"user_id": guest["user_id"], "guest_secret": guest["guest_secret"]}
-        body = {"provider": "guest", "credential": credential}
-        login = (await call(identity.http, "POST", "/v1/sessions", json=body)).json()
+        login = (await log_in(identity.http, credential_of(guest))).json()
         await refreshed(identity.http, login["refresh_token"])
 
     async def test_a_session_that_has_expired_is_refused_within_the_grace(

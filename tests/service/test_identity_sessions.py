@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
 from services.identity.models import SessionKey
@@ -16,37 +14,20 @@ from tests.support import apps
 from tests.support.apps import RunningIdentity
 from tests.support.calls import call, claims_of, header_of, holds
 from tests.support.clock import ManualClock
+from tests.support.guests import (
+    credential_of,
+    is_refused,
+    log_in,
+    new_guest,
+    refresh,
+    refreshed,
+)
 from tests.support.issuer import AUDIENCE, ISSUER
 from tests.support.people import new_person
-from tests.support.servers import Answer
 
 MINUTE = 60
 DAY = 24 * 60 * MINUTE
 START = 1767323045  # the manual clock's 2026-01-02T03:04:05Z
-
-
-async def new_guest(http: aiohttp.ClientSession) -> dict[str, Any]:
-    return dict((await call(http, "POST", "/v1/guests")).json())
-
-
-async def refresh(http: aiohttp.ClientSession, token: str) -> Answer:
-    return await call(http, "POST", "/v1/sessions/refresh", json={"refresh_token": token})
-
-
-async def refreshed(http: aiohttp.ClientSession, token: str) -> dict[str, Any]:
-    answer = await refresh(http, token)
-    assert answer.status == 200, answer
-    return dict(answer.json())
-
-
-def is_refused(answer: Answer) -> bool:
-    return (answer.status, answer.code) == (401, "invalid_refresh_token")
-
-
-def is_ended(answer: Answer) -> bool:
-    """Since a token of it was used once too often."""
-    told = (answer.status, answer.code, answer.json().get("reason"))
-    return told == (401, "session_ended", "refresh_reused")
 
 
 class TestAccessToken:
@@ -156,24 +137,6 @@ class TestRefresh:
         claims = claims_of((await refreshed(identity.http, guest["refresh_token"]))["access_token"])
         assert (claims["iat"], claims["exp"]) == (START + 895, START + 895 + 900)
 
-    async def test_a_used_token_brings_the_same_successor_for_a_minute(
-        self, identity: RunningIdentity, clock: ManualClock
-    ) -> None:
-        guest = await new_guest(identity.http)
-        first = await refreshed(identity.http, guest["refresh_token"])
-        clock.advance(60)
-        again = await refreshed(identity.http, guest["refresh_token"])
-        assert again["refresh_token"] == first["refresh_token"]
-
-    async def test_a_used_token_is_refused_after_a_minute_and_the_session_is_ended(
-        self, identity: RunningIdentity, clock: ManualClock
-    ) -> None:
-        guest = await new_guest(identity.http)
-        tokens = await refreshed(identity.http, guest["refresh_token"])
-        clock.advance(60.001)
-        assert (await refresh(identity.http, guest["refresh_token"])).status == 401
-        assert is_ended(await refresh(identity.http, tokens["refresh_token"]))
-
     async def test_the_successor_is_another_token_and_good(self, identity: RunningIdentity) -> None:
         guest = await new_guest(identity.http)
         second = await refreshed(identity.http, guest["refresh_token"])
@@ -184,9 +147,7 @@ class TestRefresh:
         self, identity: RunningIdentity
     ) -> None:
         guest = await new_guest(identity.http)
-        credential = {"user_id": guest["user_id"], "guest_secret": guest["guest_secret"]}
-        body = {"provider": "guest", "credential": credential}
-        other = (await call(identity.http, "POST", "/v1/sessions", json=body)).json()
+        other = (await log_in(identity.http, credential_of(guest))).json()
         await refreshed(identity.http, guest["refresh_token"])
         await refreshed(identity.http, other["refresh_token"])
 

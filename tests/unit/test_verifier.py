@@ -43,6 +43,13 @@ async def test_a_service_s_token_has_no_session(verifier: TokenVerifier, issuer:
     )
 
 
+async def test_a_service_s_token_is_no_player_s(verifier: TokenVerifier, issuer: Issuer) -> None:
+    token = issuer.service_token("identity", audience=SERVICE_AUDIENCE, scope="players:erase")
+    with pytest.raises(errors.InvalidToken):
+        await verifier.verify_player(token)
+    assert await verifier.verify_player(issuer.token(sub="robin")) == "robin"
+
+
 @pytest.mark.parametrize(
     "bans", [["chat"], ["chat", "ranked.eu-west_1"], ["0"], ["x" * 32], [str(n) for n in range(16)]]
 )
