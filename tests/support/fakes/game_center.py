@@ -36,6 +36,9 @@ class GameCenterFake(Fake):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
+        # Keys are made before anybody waits for an answer: that may take a second.
+        for make in _CERTIFICATES.values():
+            make()
         self.clock = clock
         self.headers: dict[str, str] = {}
         self.is_asked_slowly = asyncio.Event()
