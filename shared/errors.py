@@ -74,8 +74,10 @@ class InvalidValue(InvalidRequest):
     code = "invalid_value"
     title = "The value is not what its schema says"
 
-    def __init__(self, violations: Sequence[Mapping[str, str]]) -> None:
-        super().__init__()
+    def __init__(
+        self, detail: str | None = None, *, violations: Sequence[Mapping[str, str]] = ()
+    ) -> None:
+        super().__init__(detail)
         self.violations = violations
 
 
@@ -305,9 +307,11 @@ class BatchFailed(Conflict):
     code = "batch_failed"
     title = "Something of it cannot be done, so nothing was"
 
-    def __init__(self, failures: Mapping[int, PlaymeshError]) -> None:
-        super().__init__()
-        self.failures = failures
+    def __init__(
+        self, detail: str | None = None, *, failures: Mapping[int, PlaymeshError] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.failures: Mapping[int, PlaymeshError] = failures or {}
 
 
 class TooManyRequests(PlaymeshError):

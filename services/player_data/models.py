@@ -230,7 +230,7 @@ def outcomes(writes: Sequence[Write], current: Sequence[Record | None]) -> Seque
         if size > LARGEST_WRITES:
             failures[place] = errors.TooLarge(_TOO_MUCH)
     if failures:
-        raise errors.BatchFailed(failures)
+        raise errors.BatchFailed(failures=failures)
     return found
 
 

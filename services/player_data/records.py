@@ -215,7 +215,7 @@ class Records:
                 continue
             writes.append(Write(one.key, change, one.precondition, collection.history))
         if failures:
-            raise errors.BatchFailed(failures)
+            raise errors.BatchFailed(failures=failures)
         return writes
 
     def _may_read(self, caller: Caller, key: RecordKey) -> bool:

@@ -34,7 +34,8 @@ def schema_check(name: str, schema: Any) -> Check:  # noqa: ANN401 - whatever th
 
     def check(value: JsonValue) -> None:
         if not validator.is_valid(value):
-            raise errors.InvalidValue([_violation(one) for one in _errors(validator, value)])
+            violations = [_violation(one) for one in _errors(validator, value)]
+            raise errors.InvalidValue(violations=violations)
 
     return check
 

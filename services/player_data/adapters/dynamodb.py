@@ -359,7 +359,7 @@ class DynamoRecordStore:
             )
         except ConditionFailed as failed:
             conflict = errors.VersionConflict(current=_record(failed.item))
-            raise errors.BatchFailed({0: conflict}) from None
+            raise errors.BatchFailed(failures={0: conflict}) from None
         return change.written_at(_number(applied.item, "version") - applied.later)
 
     async def _keep(self, changes: Sequence["_Change"]) -> None:
