@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 from services.player_data.models import (
+    Blob,
     CollectionSummary,
     ExportPage,
     Page,
@@ -112,8 +113,14 @@ def read_listing(request: web.Request, player: str) -> Listing:
 
 def render_record(record: Record) -> str:
     """The value goes out as it was stored, without being parsed again."""
+    if record.blob:
+        return strict_json.dumps({**_names(record), "blob": describe_blob(record.blob)})
     names = strict_json.dumps(_names(record))
     return names[:-1] + ',"value":' + record.value + "}"
+
+
+def describe_blob(blob: Blob) -> dict[str, JsonValue]:
+    return {"media_type": blob.media_type, "bytes": blob.size, "sha256": blob.sha256}
 
 
 def written_names(written: Written) -> dict[str, object]:
@@ -153,9 +160,12 @@ def render_export(page: ExportPage) -> str:
         ",".join(render_record(held.record) for held in page.held if held.is_current == current)
         for current in (True, False)
     )
+    return f'{{"records":[{records}],"versions":[{versions}],"cursor":{export_cursor(page)}}}'
+
+
+def export_cursor(page: ExportPage) -> str:
     after = page.next_after
-    cursor = _encoded([*_parts(after.key), after.version]) if after else None
-    return f'{{"records":[{records}],"versions":[{versions}],"cursor":{strict_json.dumps(cursor)}}}'
+    return strict_json.dumps(_encoded([*_parts(after.key), after.version]) if after else None)
 
 
 def render_summary(collections: Sequence[CollectionSummary]) -> dict[str, object]:
@@ -182,6 +192,8 @@ def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:
     current = error.current
     if not isinstance(current, Record):
         return {"current": None}
+    if current.blob:
+        return {"current": {**_names(current), "blob": describe_blob(current.blob)}}
     # Not the rendered record parsed again: that is one level deeper than a value may be.
     value = strict_json.loads(current.value.encode())
     return {"current": {**_names(current), "value": value}}

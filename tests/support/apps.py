@@ -16,7 +16,7 @@ from services.keyrotator.app import open_rotator
 from services.keyrotator.rotator import Rotator
 from services.keyrotator.settings import Settings as KeyrotatorSettings
 from services.player_data.app import create_app as create_player_data
-from services.player_data.app import open_records
+from services.player_data.app import open_contents, open_records
 from services.player_data.settings import Settings as PlayerDataSettings
 from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
@@ -121,7 +121,8 @@ async def player_data(
         settings = PlayerDataSettings.from_env(env)
         async with (
             open_records(settings.server, StartCheck()) as store,
-            serving(create_player_data(settings, store, clock)) as url,
+            open_contents(settings, StartCheck()) as contents,
+            serving(create_player_data(settings, store, contents, clock)) as url,
             aiohttp.ClientSession(url) as http,
         ):
             yield Running(url, http)

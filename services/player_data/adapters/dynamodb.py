@@ -39,6 +39,7 @@ from services.player_data.models import (
     Written,
     fill_page,
     outcomes,
+    size_of,
 )
 from shared import errors, ids
 from shared.aws import Client
@@ -228,7 +229,7 @@ class DynamoRecordStore:
         ):
             # In the order of the sort key, so in that of the collections.
             name = _record_key(item).collection
-            size, written = len(item["value"]["S"].encode()), _number(item, "updated_at")
+            size, written = size_of(item["value"]["S"]), _number(item, "updated_at")
             before = found.get(name, CollectionSummary(name, 0, 0, from_millis(written)))
             found[name] = CollectionSummary(
                 name,

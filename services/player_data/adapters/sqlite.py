@@ -76,6 +76,11 @@ MIGRATIONS = (
 _COLUMNS = "collection, key, version, created_at, updated_at, value, written_by, previous_at"
 _WHERE_KEY = "WHERE player = ? AND collection = ? AND key = ?"
 _HIGHEST = "\U0010ffff"
+# As models.size_of: of a blob's value, the number that it begins with.
+_SIZE = (
+    "CASE WHEN value GLOB '@*' THEN CAST(SUBSTR(value, 2) AS INTEGER)"
+    " ELSE LENGTH(CAST(value AS BLOB)) END"
+)
 
 
 class SqliteRecordStore:
@@ -188,7 +193,7 @@ class SqliteRecordStore:
     async def summary(self, player: str) -> Sequence[CollectionSummary]:
         def select(connection: sqlite3.Connection) -> list[CollectionSummary]:
             rows = connection.execute(
-                "SELECT collection, COUNT(*), SUM(LENGTH(CAST(value AS BLOB))), MAX(updated_at)"
+                f"SELECT collection, COUNT(*), SUM({_SIZE}), MAX(updated_at)"  # noqa: S608 - constants
                 " FROM records WHERE player = ? AND value IS NOT NULL"
                 " GROUP BY collection ORDER BY collection",
                 (player,),
