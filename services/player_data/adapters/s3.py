@@ -64,8 +64,8 @@ class S3BlobStore:
                 raise self._unavailable(error) from error
             yield None
             return
-        async with found["Body"] as body:
-            yield chunks(body, CHUNK)
+        async with found["Body"]:  # which enters another object, without its checks
+            yield chunks(found["Body"], CHUNK)
 
     async def copy(self, source: BlobName, target: BlobName) -> bool:
         try:
