@@ -54,14 +54,14 @@ async def read_content(
     while not request.content.at_eof():
         try:
             async with asyncio.timeout(patience):
-                gathered += await request.content.readany()
+                gathered += await request.content.read(CHUNK - len(gathered))
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         except ConnectionError:
             raise errors.InvalidRequest("the body is broken off") from None
-        while len(gathered) >= CHUNK:
-            yield bytes(gathered[:CHUNK])
-            del gathered[:CHUNK]
+        if len(gathered) == CHUNK:
+            yield bytes(gathered)
+            gathered.clear()
     if gathered:
         yield bytes(gathered)
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import aiohttp
 import pytest
 from yarl import URL
 
@@ -18,7 +20,6 @@ from tests.support.blobs import (
     SAVE,
     announce,
     answered,
-    described,
     files,
     upload,
     uploading,
@@ -39,7 +40,7 @@ async def pieces(size: int) -> AsyncIterator[bytes]:
 async def until(number: int, folder: Path) -> None:
     """A client that is gone is noticed a moment later."""
     async with asyncio.timeout(10):
-        while len(files(folder)) != number:
+        while len(files(folder)) != number:  # noqa: ASYNC110 - files tell nobody
             await asyncio.sleep(0)
 
 
@@ -105,7 +106,8 @@ class TestBrokenOff:
         reader, writer = await asyncio.open_connection(target.host, target.port)
         writer.write(
             f"PUT {SLOT} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {player.token}\r\n"
-            f"Content-Type: {OCTETS}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n".encode()
+            f"Content-Type: {OCTETS}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            + b"3\r\nabc\r\nzz\r\n"
         )
         answer = await answered(reader)
         writer.close()
@@ -115,7 +117,9 @@ class TestBrokenOff:
     async def test_what_comes_behind_its_length_is_no_part_of_it(self, player: Player) -> None:
         async with uploading(player, 3) as (reader, writer):
             writer.write(b"abcdef")
-            assert (await answered(reader)).json()["blob"] == described(b"abc")
+            status = (await answered(reader)).status
+        get = await player.get()
+        assert (status, get.status, get.body[:4]) in [(201, 200, b"abc"), (400, 404, b'{"ty')]
 
     async def test_a_reader_who_goes_away_is_no_trouble(self, player: Player) -> None:
         content = PIECE * 80
@@ -165,17 +169,22 @@ class TestSlow:
         assert answer.status == 408
         assert files(tmp_path) == []
 
-    async def test_a_download_that_nobody_takes_is_broken_off(self, hasty: Player) -> None:
+    async def test_a_download_that_goes_on_and_on_is_broken_off(self, hasty: Player) -> None:
         await upload(hasty, pieces(LARGEST))
         target = URL(hasty.data.url)
-        reader, writer = await asyncio.open_connection(target.host, target.port, limit=1024)
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.setblocking(False)  # noqa: FBT003 - its only form
+        await asyncio.get_running_loop().sock_connect(slow, (target.host, target.port))
+        reader, writer = await asyncio.open_connection(sock=slow, limit=1024)
         head = f"GET {SLOT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {hasty.token}\r\n\r\n"
         writer.write(head.encode())
-        await asyncio.sleep(1.5)
-        taken = 0
+        taken = steps = 0
         with contextlib.suppress(ConnectionError):
-            while piece := await reader.read(65536):
-                taken += len(piece)
+            while piece := await reader.read(1024):
+                taken, steps = taken + len(piece), steps + 1
+                if steps < 75:  # what lies in the kernel's buffers comes in any case
+                    await asyncio.sleep(0.02)
         writer.close()
         assert taken < LARGEST
 
@@ -235,7 +244,7 @@ class TestTrouble:
         await upload(player)
         (file,) = files(tmp_path)
         file.write_bytes(SAVE[:-1])
-        with pytest.raises(Exception, match="payload is not completed|disconnected"):
+        with pytest.raises(aiohttp.ClientError, match=r"payload is not completed|disconnected"):
             await player.get()
 
 
@@ -259,12 +268,15 @@ class TestMemory:
         try:
             before, _ = tracemalloc.get_traced_memory()
             answers = await asyncio.gather(*(upload(each, pieces(LARGEST)) for each in many))
+            _, sending = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
             taken = await asyncio.gather(*(download(each) for each in many))
-            _, peak = tracemalloc.get_traced_memory()
+            _, reading = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
         assert [one.status for one in answers] == [200] * 8
         assert taken == [LARGEST] * 8
-        used = (peak - before) / MEBIBYTE
-        figures.show(f"8 uploads and 8 downloads of 5 MiB: {used:.1f} MiB of memory at most")
-        assert used < 12
+        up, down = (round((peak - before) / MEBIBYTE, 1) for peak in (sending, reading))
+        figures.note("8 blobs of 5 MiB at once", MiB_for_uploads=up, MiB_for_downloads=down)
+        assert up < 12
+        assert down < 12
