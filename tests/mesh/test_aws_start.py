@@ -69,6 +69,7 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
         "PLAYMESH_TABLE_PREFIX": "nobody-",
         "PLAYMESH_SECRET_PREFIX": "nobody/",
         "PLAYMESH_JWKS_BUCKET": "nobody",
+        "PLAYMESH_SAVES_BUCKET": "nobody-saves",
     }
     told(
         await faults("identity", nowhere),
@@ -93,6 +94,8 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
         await faults("player_data", nowhere),
         "table nobody-records in eu-west-1 does not exist",
         "table nobody-record-versions in eu-west-1 does not exist",
+        "table nobody-receipts in eu-west-1 does not exist",
+        "s3://nobody-saves in eu-west-1 does not exist",
     )
 
 
@@ -153,6 +156,8 @@ async def test_every_permission_that_is_denied_is_named(
         "secretsmanager:UpdateSecretVersionStage": "AccessDeniedException",
         "s3:GetObject": "AccessDenied",
         "s3:PutObject": "AccessDenied",
+        "s3:DeleteObject": "AccessDenied",
+        "s3:ListObjectsV2": "AccessDenied",
     }
     place = "in eu-west-1: access denied"
     told(
@@ -203,6 +208,14 @@ async def test_every_permission_that_is_denied_is_named(
         f"dynamodb:PutItem on table playmesh-record-versions {place}",
         f"dynamodb:Query on table playmesh-record-versions {place}",
         f"dynamodb:BatchWriteItem on table playmesh-record-versions {place}",
+        f"dynamodb:GetItem on table playmesh-receipts {place}",
+        f"dynamodb:PutItem on table playmesh-receipts {place}",
+        f"dynamodb:Query on table playmesh-receipts {place}",
+        f"dynamodb:BatchWriteItem on table playmesh-receipts {place}",
+        f"s3:GetObject on s3://playmesh-test-saves {place}",
+        f"s3:PutObject on s3://playmesh-test-saves {place}",
+        f"s3:DeleteObject on s3://playmesh-test-saves {place}",
+        f"s3:ListObjectsV2 on s3://playmesh-test-saves {place}",
     )
 
 
