@@ -28,6 +28,7 @@ LONG_TESTS := tests/rotation tests/attacks/test_differential.py tests/attacks/te
   tests/conformance/test_races.py tests/conformance/test_sessions_model.py \
   tests/conformance/test_accounts_model.py tests/conformance/test_aws_bad_weather.py \
   tests/service/test_identity_erasure_crashes.py tests/service/test_identity_limits.py \
+  tests/service/test_player_data_blob_crashes.py \
   tests/attacks/test_enumeration.py tests/unit/test_limits.py
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 RUN_STAMP := $(VENV)/$(if $(filter aws,$(BACKEND)),.aws,.run)

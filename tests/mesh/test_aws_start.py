@@ -136,6 +136,7 @@ async def test_in_the_wrong_region_the_region_is_named(environ: dict[str, str]) 
         "table playmesh-records in eu-central-1 does not exist: make aws-setup makes it, or"
         " AWS_REGION is the wrong one",
         "table playmesh-record-versions in eu-central-1 does not exist",
+        "table playmesh-receipts in eu-central-1 does not exist",
     )
 
 

@@ -33,8 +33,13 @@ from tests.conformance.blobs import kept, pieces, read
 from tests.support import aws, figures
 from tests.support.clock import ManualClock
 from tests.support.interruptions import Crash, Interruption, When
+from tests.support.long import LONG
 
-WHENS = (When.BEFORE, When.AFTER, When.DROPPED, When.LOST)
+IN_AWS = (When.BEFORE, When.AFTER, When.DROPPED, When.LOST) if LONG else (When.LOST,)
+EVERYWHERE = [
+    *(("embedded", when) for when in (When.BEFORE, When.AFTER, When.DROPPED, When.LOST)),
+    *(("aws", when) for when in IN_AWS),
+]
 COLLECTIONS = Collections(others=Collection(history=2))
 ALWAYS = Precondition.ALWAYS
 Around = Callable[[object], Any]
@@ -206,9 +211,9 @@ async def names(service: Service, *keys: RecordKey) -> set[BlobName]:
     }
 
 
-@pytest.fixture(params=["embedded", "aws"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path, moto: str) -> AsyncIterator[World]:
-    if request.param == "embedded":
+@pytest.fixture
+async def world(backend: str, tmp_path: Path, moto: str) -> AsyncIterator[World]:
+    if backend == "embedded":
         database = Database(tmp_path / "player_data.db", MIGRATIONS)
         await database.open()
         yield Embedded(database, tmp_path / "blobs")
@@ -222,10 +227,10 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path, moto: str) -> As
         yield InAws(dynamodb, s3, await aws.new_tables(dynamodb, *TABLES), bucket)
 
 
-@pytest.mark.parametrize("when", WHENS, ids=lambda when: when.name)
+@pytest.mark.parametrize(("backend", "when"), EVERYWHERE, ids=str)
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
 async def test_whatever_is_interrupted_no_version_is_without_its_content(
-    world: World, deed: Deed, when: When, clock: ManualClock
+    world: World, backend: str, deed: Deed, when: When, clock: ManualClock
 ) -> None:
     whole = Service(*world.stores(), clock)
     interrupted = 0
@@ -260,9 +265,10 @@ async def test_whatever_is_interrupted_no_version_is_without_its_content(
             break
         interrupted += 1
     assert interrupted > 0
-    figures.note(f"{deed.__name__}, {when.value}", points=interrupted)
+    figures.note(f"{deed.__name__}, {when.value}, {backend}", points=interrupted)
 
 
+@pytest.mark.parametrize("backend", ["embedded", "aws"])
 async def test_maintenance_leaves_alone_what_is_under_way(world: World, clock: ManualClock) -> None:
     whole = Service(*world.stores(), clock)
     key = Players().key

@@ -220,9 +220,8 @@ class TestConditions:
     async def test_a_repetition_is_answered_as_the_first_was(
         self, player: Player, tmp_path: Path
     ) -> None:
-        headers = {"idempotency_key": KEY, "if_none_match": "*"}
-        first = await upload(player, **headers)
-        again = await upload(player, **headers)
+        first = await upload(player, idempotency_key=KEY, if_none_match="*")
+        again = await upload(player, idempotency_key=KEY, if_none_match="*")
         assert (first.status, first.body) == (again.status, again.body)
         assert (await player.get()).headers["ETag"] == '"1"'
         assert len(files(tmp_path)) == 1
