@@ -15,6 +15,7 @@ from services.player_data.appkeys import (
     DOWNLOADS,
     ERASURE,
     EXPORT,
+    MERGING,
     PROFILES,
     RECORDS,
     SUMMARIES,
@@ -24,6 +25,7 @@ from services.player_data.blobs import Blobs
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
 from services.player_data.handlers import routes
+from services.player_data.merging import Merging
 from services.player_data.ports import BlobStore, RecordStore
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
@@ -100,7 +102,7 @@ def create_app(
         },
     )
     app[RECORDS] = records = Records(store, settings.collections, clock)
-    app[BLOBS] = Blobs(
+    app[BLOBS] = blobs = Blobs(
         records, store, contents, settings.collections, largest=settings.blobs.largest
     )
     app[UPLOADS], app[DOWNLOADS] = (
@@ -115,6 +117,7 @@ def create_app(
     app[PROFILES] = Profiles(records)
     app[ERASURE] = Erasure(store, contents)
     app[EXPORT] = Export(store)
+    app[MERGING] = Merging(store, settings.collections, clock, blobs)
     app[SUMMARIES] = Summaries(store)
     app.add_routes(routes)
     trust(app, service="player_data", clock=clock, **asdict(settings.trust))

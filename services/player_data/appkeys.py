@@ -5,6 +5,7 @@ from aiohttp import web
 from services.player_data.blobs import Blobs
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
+from services.player_data.merging import Merging
 from services.player_data.profile import Profiles
 from services.player_data.records import Records
 from services.player_data.summary import Summaries
@@ -14,6 +15,7 @@ RECORDS: web.AppKey[Records] = web.AppKey("RECORDS", Records)
 PROFILES: web.AppKey[Profiles] = web.AppKey("PROFILES", Profiles)
 ERASURE: web.AppKey[Erasure] = web.AppKey("ERASURE", Erasure)
 EXPORT: web.AppKey[Export] = web.AppKey("EXPORT", Export)
+MERGING: web.AppKey[Merging] = web.AppKey("MERGING", Merging)
 SUMMARIES: web.AppKey[Summaries] = web.AppKey("SUMMARIES", Summaries)
 BLOBS: web.AppKey[Blobs] = web.AppKey("BLOBS", Blobs)
 UPLOADS: web.AppKey[Transfers] = web.AppKey("UPLOADS", Transfers)

@@ -1,10 +1,13 @@
 """Changes and batches as JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.player_data import changes
+from services.player_data.changes import LARGEST_NUMBER
 from services.player_data.models import (
+    LARGEST_PAGE,
     MOST_WRITES,
     Change,
     Precondition,
@@ -27,26 +30,29 @@ from shared.strict_json import JsonValue
 MOST_READS = 100
 _LONGEST_PATH = 256
 _DEEPEST_PATH = 16
-_MOST = 2**53 - 1
+_POINTER = re.compile(r"(/([^~/]|~[01])*)*")
 _OPERATIONS = ("put", "merge", "delete", "increment", "max")
+_NAMES = {"collection", "key"}
+_PRECONDITIONS = {"if_match", "if_none_match"}
+_MEMBERS = {*_NAMES, *_PRECONDITIONS, "op", "value", "by", "path"}
 Body = Mapping[str, Any]
 
 
 def read_increment(body: JsonValue) -> Change:
     """`{"by": 5}`, and `path` where the number is a member of the record."""
-    members = _object(body, "the body")
+    members = read_members(body, "the body", {"by", "path"})
     return changes.add(_whole(members, "by"), _path(members))
 
 
 def read_maximum(body: JsonValue) -> Change:
     """`{"value": 4711}`, and `path` as in `read_increment`."""
-    members = _object(body, "the body")
+    members = read_members(body, "the body", {"value", "path"})
     return changes.raise_to(_number(members, "value"), _path(members))
 
 
 def read_batch(body: JsonValue) -> tuple[str, str, Sequence[Body]]:
     """Whose records, and the `reads` or the `writes`."""
-    members = _object(body, "the body")
+    members = read_members(body, "the body", {"player", "reads", "writes"})
     player = members.get("player", "me")
     if not isinstance(player, str):
         raise errors.InvalidRequest("`player` must be a user id, or `me`")
@@ -57,7 +63,9 @@ def read_batch(body: JsonValue) -> tuple[str, str, Sequence[Body]]:
     most = MOST_READS if found[0] == "reads" else MOST_WRITES
     if not isinstance(entries, list) or not 1 <= len(entries) <= most:
         raise errors.InvalidRequest(f"`{found[0]}` must be a list of 1 to {most}")
-    return player, found[0], [_object(one, f"every one of `{found[0]}`") for one in entries]
+    known = _NAMES if found[0] == "reads" else _MEMBERS
+    what = f"every one of `{found[0]}`"
+    return player, found[0], [read_members(one, what, known) for one in entries]
 
 
 def read_keys(entries: Sequence[Body], player: str) -> list[RecordKey]:
@@ -87,24 +95,26 @@ def render_written(written: Iterable[Written]) -> str:
 
 
 def describe_failures(error: errors.BatchFailed) -> Mapping[str, object]:
-    return {
-        "failures": [
-            {
-                "index": place,
-                "code": failure.code,
-                "status": STATUS[type(failure)],
-                "detail": failure.detail or failure.title,
-                **_more(failure),
-            }
-            for place, failure in sorted(error.failures.items())
-        ]
-    }
+    """Current records with their values as long as these have LARGEST_PAGE characters together."""
+    failures: list[Mapping[str, object]] = []
+    left = LARGEST_PAGE
+    for place, failure in sorted(error.failures.items()):
+        about = {
+            "index": place,
+            "code": failure.code,
+            "status": STATUS[type(failure)],
+            "detail": failure.detail or failure.title,
+        }
+        failures.append({**about, **_more(failure, left)})
+        if isinstance(failure, errors.VersionConflict) and isinstance(failure.current, Record):
+            left -= len(failure.current.value)
+    return {"failures": failures}
 
 
-def _more(failure: errors.PlaymeshError) -> Mapping[str, object]:
+def _more(failure: errors.PlaymeshError, largest: int) -> Mapping[str, object]:
     match failure:
         case errors.VersionConflict():
-            return describe_conflict(failure)
+            return describe_conflict(failure, largest=largest)
         case errors.InvalidValue():
             return describe_violations(failure)
         case _:
@@ -169,15 +179,19 @@ def _value(entry: Body) -> JsonValue:
 
 def _whole(members: Body, name: str) -> int:
     number = members.get(name)
-    if isinstance(number, bool) or not isinstance(number, int) or abs(number) > _MOST:
-        raise errors.InvalidRequest(f"`{name}` must be a whole number up to {_MOST}")
+    if isinstance(number, bool) or not isinstance(number, int) or abs(number) > LARGEST_NUMBER:
+        raise errors.InvalidRequest(f"`{name}` must be a whole number up to {LARGEST_NUMBER}")
     return number
 
 
 def _number(members: Body, name: str) -> int | float:
     number = members.get(name)
-    if isinstance(number, bool) or not isinstance(number, int | float) or abs(number) > _MOST:
-        raise errors.InvalidRequest(f"`{name}` must be a number up to {_MOST}")
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or abs(number) > LARGEST_NUMBER
+    ):
+        raise errors.InvalidRequest(f"`{name}` must be a number up to {LARGEST_NUMBER}")
     return number
 
 
@@ -186,7 +200,7 @@ def _path(members: Body) -> list[str]:
     path = members.get("path", "")
     if path == "":
         return []
-    if not isinstance(path, str) or not path.startswith("/") or len(path) > _LONGEST_PATH:
+    if not isinstance(path, str) or len(path) > _LONGEST_PATH or not _POINTER.fullmatch(path):
         raise errors.InvalidRequest("`path` must be a JSON Pointer such as /wallet/gold")
     names = path[1:].split("/")
     if len(names) > _DEEPEST_PATH:
@@ -194,7 +208,10 @@ def _path(members: Body) -> list[str]:
     return [name.replace("~1", "/").replace("~0", "~") for name in names]
 
 
-def _object(value: JsonValue, what: str) -> Body:
+def read_members(value: JsonValue, what: str, known: Collection[str]) -> Body:
+    """Also of what is not known: a precondition with a slip of the pen must not be left out."""
     if not isinstance(value, Mapping):
         raise errors.InvalidRequest(f"{what} must be a JSON object")
+    if not value.keys() <= set(known):
+        raise errors.InvalidRequest(f"{what} may have {', '.join(sorted(known))} and nothing else")
     return value

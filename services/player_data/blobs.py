@@ -19,6 +19,7 @@ from services.player_data.models import (
     Blob,
     BlobName,
     Precondition,
+    Record,
     RecordKey,
     Written,
 )
@@ -76,13 +77,20 @@ class Blobs:
         blob: Blob,
         precondition: Precondition,
         request: KeyedRequest | None = None,
+        *,
+        unless: int | None = None,
     ) -> Written:
-        """As that of Records. Content that no version has after all is removed."""
+        """As that of Records; a version that is there already stays. Content that no version has
+        after all is removed.
+        """
+
+        # A function, so that a repetition is answered with the blob of the first request.
+        def change(current: Record | None) -> str:
+            return current.value if current and current.version == unless else blob.value
+
         before = await self._kept(key)
         try:
-            # A function, so that a repetition is answered with the blob of the first request.
-            asked = Asked(key, lambda _: blob.value, precondition)
-            written = await self._records.write(caller, asked, request)
+            written = await self._records.write(caller, Asked(key, change, precondition), request)
         except errors.Unavailable:
             raise  # the record may have been written
         except errors.PlaymeshError:
@@ -101,14 +109,17 @@ class Blobs:
         request: KeyedRequest | None = None,
     ) -> Written:
         """As that of Records, of which it is a part."""
-        record = await self._records.version(caller, key, version)
-        if record.blob is None:
+        try:
+            record = await self._records.version(caller, key, version)
+        except errors.NotFound:
+            record = None  # a repetition is answered all the same
+        if record is None or record.blob is None:
             return await self._records.restore(caller, key, version, precondition, request)
         self._admit(caller, key, record.blob)
         copied = await self.copy(record.blob, key.player, key.player)
         if copied is None:
             raise errors.NotFound("there is no such version")
-        return await self.write(caller, key, copied, precondition, request)
+        return await self.write(caller, key, copied, precondition, request, unless=version)
 
     async def copy(self, blob: Blob, source: str, target: str) -> Blob | None:
         """The same for another version, or another player; None where it is not kept any more."""

@@ -54,7 +54,7 @@ def _collection(name: str, description: Any) -> Collection:  # noqa: ANN401 - as
     access = _choice(name, members, Access.PRIVATE)
     merge = _choice(name, members, Merge.NEWER)
     history = members.get("history", HISTORY)
-    if history not in range(_LONGEST_HISTORY + 1) or isinstance(history, bool):
+    if type(history) is not int or not 0 <= history <= _LONGEST_HISTORY:
         raise ValueError(f"`{name}`: history must be a whole number from 0 to {_LONGEST_HISTORY}")
     check = schema_check(name, members["schema"]) if "schema" in members else None
     return Collection(access, history, merge, check)

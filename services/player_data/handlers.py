@@ -9,8 +9,16 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from services.player_data import batch_wire, blob_handlers, blob_wire, changes, wire
-from services.player_data.appkeys import BLOBS, ERASURE, EXPORT, PROFILES, RECORDS, SUMMARIES
+from services.player_data import batch_wire, blob_handlers, blob_wire, changes, merge_wire, wire
+from services.player_data.appkeys import (
+    BLOBS,
+    ERASURE,
+    EXPORT,
+    MERGING,
+    PROFILES,
+    RECORDS,
+    SUMMARIES,
+)
 from services.player_data.collections import Caller
 from services.player_data.models import Change, Precondition, RecordKey, Written
 from services.player_data.records import Asked, KeyedRequest, resolve_player
@@ -26,14 +34,17 @@ _routes = web.RouteTableDef()
 
 _PLAYER = "/v1/players/{player}"
 _EXPORT = "/v1/players/{player}/export"
+_MERGE = "/v1/players/{player}/merge"
 _SUMMARY = "/v1/players/{player}/summary"
 _LIST = "/v1/players/{player}/records"
 _RECORD = "/v1/players/{player}/records/{collection}/{key}"
 _BATCH = "/v1/records/batch"
 _MERGE_PATCH = "application/merge-patch+json"
 
-_reading = require_player_or_scope("player_data:read")
-_writing = require_player_or_scope("player_data:write")
+_READ = "player_data:read"
+_WRITE = "player_data:write"
+_reading = require_player_or_scope(_READ)
+_writing = require_player_or_scope(_WRITE)
 
 
 @_routes.get(_LIST)
@@ -138,12 +149,15 @@ async def restore_version(request: web.Request) -> web.Response:
 
 
 @_routes.post(_BATCH)
-@_writing
+@require_player_or_scope(_READ, _WRITE)
 async def batch(request: web.Request) -> web.Response:
     """Reads, or writes of which all are done or none."""
     body = await read_json(request)
     caller, records = _caller(request), request.app[RECORDS]
     asked, kind, entries = batch_wire.read_batch(body)
+    scope = _READ if kind == "reads" else _WRITE
+    if caller.is_service and scope not in request[CLAIMS].scopes:
+        raise errors.Forbidden(f"a service token with the scope {scope} is required")
     player = resolve_player(asked, caller)
     if kind == "reads":
         found = await records.read_all(caller, batch_wire.read_keys(entries, player))
@@ -188,6 +202,22 @@ async def summarize_player(request: web.Request) -> web.Response:
     """Of the current records, by collection and in all: how many, bytes, the last change."""
     summary = await request.app[SUMMARIES].of(wire.read_player(request.match_info))
     return json_response(wire.render_summary(summary))
+
+
+@_routes.post(_MERGE)
+@require_scope("player_data:merge")
+async def merge_players(request: web.Request) -> web.Response:
+    """A page of the records of the player in `from`, taken over into this one's."""
+    target = wire.read_player(request.match_info)
+    asked = merge_wire.read(await read_json(request), target)
+    step = await request.app[MERGING].step(
+        asked.source,
+        target,
+        after=asked.after,
+        by=request[CLAIMS].subject,
+        dry_run=asked.dry_run,
+    )
+    return json_response(merge_wire.render(step, asked.source, target))
 
 
 async def set_player_data(request: web.Request) -> web.Response:

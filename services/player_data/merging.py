@@ -15,7 +15,7 @@ from typing import TypeGuard
 from services.player_data.blobs import Blobs
 from services.player_data.changes import LARGEST_NUMBER, put
 from services.player_data.collections import Collections, Merge, check_value
-from services.player_data.models import Precondition, Receipt, Record, RecordKey, Write
+from services.player_data.models import Change, Precondition, Receipt, Record, RecordKey, Write
 from services.player_data.ports import RecordStore
 from shared import errors, strict_json
 from shared.clock import Clock
@@ -33,13 +33,17 @@ class Action(enum.Enum):
     KEPT = "kept"
     REPLACED = "replaced"
     COMBINED = "combined"
+    DONE = "done"
+    """It was taken over before, and whatever became of it since is left alone."""
+    CHANGED = "changed"
+    """As DONE, but the other player's has another version by now, which was not taken over."""
     REFUSED = "refused"
     """It would not fit: too large, a number too high, or not what the collection is for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """`version` is the one that this has made; None where it has made none."""
+    """`version` is the one that the record had right after; None where nothing was done."""
 
     collection: str
     key: str
@@ -56,6 +60,10 @@ class Step:
     next_after: RecordKey | None
 
 
+class _DryRun(errors.Conflict):
+    """Ends the write, which changes nothing then, once it is known what it would do."""
+
+
 class Merging:
     def __init__(
         self, store: RecordStore, collections: Collections, clock: Clock, blobs: Blobs
@@ -68,7 +76,12 @@ class Merging:
     async def step(
         self, source: str, target: str, *, after: RecordKey | None, by: str, dry_run: bool
     ) -> Step:
-        """Take over a page of the source's records. To repeat it is harmless."""
+        """Take over a page of the source's records, or tell what would become of them.
+
+        To repeat it is harmless. Raises InvalidRequest, Unavailable.
+        """
+        if source == target:
+            raise errors.InvalidRequest("a player cannot be merged into itself")
         page = await self._store.list(
             source, collection=None, prefix="", after=after, limit=_AT_ONCE
         )
@@ -92,35 +105,46 @@ class Merging:
         collection = self._collections.of(key.collection)
         asked: list[Action] = []
 
-        def change(current: Record | None) -> str | None:
+        def change(current: Record | None) -> str:
             action, value = _decide(collection.merge, current, record)
             if action is not Action.KEPT:
                 check_value(value, collection.check)
             asked.append(action)
+            if dry_run:
+                raise _DryRun
             return value
 
-        version = None
-        try:
-            if dry_run:
-                change(await self._store.get(key))
-            else:
-                write = Write(key, change, Precondition.ALWAYS, collection.history)
-                receipt = self._receipt(record, key, collection.merge)
-                (written,) = await self._store.write(
-                    [write], by=by, now=self._clock.now(), receipt=receipt
-                )
-                version = written.version
-        except (errors.BatchFailed, errors.InvalidRequest, errors.Conflict):
-            asked.append(Action.REFUSED)
-        # Of one that was taken over before, nothing was asked.
-        action = asked[-1] if asked else Action.KEPT
+        action, version = await self._write(record, key, change, by)
+        if action is None:
+            # Nothing was asked of one that was taken over before.
+            action = asked[-1] if asked else Action.DONE
         return Merged(key.collection, key.key, collection.merge, action, version)
 
-    def _receipt(self, record: Record, key: RecordKey, policy: Merge) -> Receipt:
+    async def _write(
+        self, record: Record, key: RecordKey, change: Change, by: str
+    ) -> tuple[Action | None, int | None]:
+        """What became of it, None where it was done as the change says."""
+        collection = self._collections.of(key.collection)
+        # At least one, so that what is replaced can be found again.
+        write = Write(key, change, Precondition.ALWAYS, max(1, collection.history))
+        receipt = self._receipt(record, key)
+        try:
+            (written,) = await self._store.write(
+                [write], by=by, now=self._clock.now(), receipt=receipt
+            )
+        except errors.BatchFailed as failed:
+            return None if isinstance(failed.failures[0], _DryRun) else Action.REFUSED, None
+        except errors.IdempotencyKeyReused:
+            return Action.CHANGED, None
+        except errors.Conflict:  # what it wrote is not kept any more
+            return Action.DONE, None
+        return None, written.version
+
+    def _receipt(self, record: Record, key: RecordKey) -> Receipt:
         return Receipt(
             player=key.player,
             key=_digest("merge", record.key.player, key.collection, key.key),
-            request=_digest(policy.value, str(record.version)),
+            request=_digest(str(record.version)),
             expires_at=self._clock.now() + _REMEMBERED,
         )
 
@@ -128,6 +152,11 @@ class Merging:
 def _decide(policy: Merge, current: Record | None, theirs: Record) -> tuple[Action, str]:
     if current is None:
         return Action.ADDED, theirs.value
+    action, value = _chosen(policy, current, theirs)
+    return (Action.KEPT if value == current.value else action), value
+
+
+def _chosen(policy: Merge, current: Record, theirs: Record) -> tuple[Action, str]:
     if policy in (Merge.SUM, Merge.MAX) and (current.blob or theirs.blob):
         policy = Merge.NEWER
     match policy:
@@ -136,13 +165,12 @@ def _decide(policy: Merge, current: Record | None, theirs: Record) -> tuple[Acti
         case Merge.EXISTING:
             return Action.REPLACED, theirs.value
         case Merge.NEWER:
-            if current.updated_at >= theirs.updated_at:
-                return Action.KEPT, current.value
-            return Action.REPLACED, theirs.value
+            newer = current if current.updated_at >= theirs.updated_at else theirs
+            return Action.REPLACED, newer.value
         case Merge.SUM | Merge.MAX:
             combine = _sum if policy is Merge.SUM else max
-            newer = max(theirs, current, key=lambda one: one.updated_at)
-            older = current if newer is theirs else theirs
+            newer = max(current, theirs, key=lambda one: one.updated_at)
+            older = theirs if newer is current else current
             values = [strict_json.loads(one.value.encode()) for one in (newer, older)]
             return Action.COMBINED, put(_combined(values[0], values[1], combine))
 

@@ -17,6 +17,7 @@ MOST_WRITES = 25
 """Done together: what games need, and what a transaction of DynamoDB holds four times."""
 LARGEST_WRITES = 3 * 1024 * 1024
 """Bytes of all values that are written together; a transaction of DynamoDB holds 4 MB."""
+_TOO_MUCH = f"all values together have more than {LARGEST_WRITES} bytes"
 MOST_REMEMBERED = 4096
 """Characters of a value that a receipt has itself; a longer one it finds among the versions."""
 CHUNK = 128 * 1024
@@ -145,11 +146,6 @@ class Precondition:
     def at(cls, *versions: int) -> "Precondition":
         return cls(frozenset(versions), may_be_absent=False)
 
-    @property
-    def may_overwrite(self) -> bool:
-        """Whether there is any record that it admits."""
-        return self.versions is None or bool(self.versions)
-
     def admits(self, current: Record | None) -> bool:
         if current is None:
             return self.may_be_absent
@@ -272,6 +268,10 @@ def outcomes(writes: Sequence[Write], current: Sequence[Record | None]) -> Seque
     failures: dict[int, errors.PlaymeshError] = {}
     size = 0
     for place, (write, record) in enumerate(zip(writes, current, strict=True)):
+        if size > LARGEST_WRITES:
+            # What would become of it takes time to find out, and it is too much already.
+            failures[place] = errors.TooLarge(_TOO_MUCH)
+            continue
         try:
             value = write.outcome(record)
         except errors.PlaymeshError as error:
@@ -280,8 +280,7 @@ def outcomes(writes: Sequence[Write], current: Sequence[Record | None]) -> Seque
         found.append(value)
         size += len(value.encode()) if value else 0
         if size > LARGEST_WRITES:
-            too_large = f"all values together have more than {LARGEST_WRITES} bytes"
-            failures[place] = errors.TooLarge(too_large)
+            failures[place] = errors.TooLarge(_TOO_MUCH)
     if failures:
         raise errors.BatchFailed(failures)
     return found

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from services.player_data.collections import Caller, Check, Collections, check_value
 from services.player_data.models import (
     Change,
     Page,
+    Position,
     Precondition,
     Receipt,
     Record,
@@ -22,7 +23,12 @@ from shared.clock import Clock
 from shared.ids import is_id
 
 ME = "me"
+LARGEST_READS = 4 * 1024 * 1024
+"""Characters of all values that are read together."""
+_AT_ONCE = 20
+_MOST_LISTED = 100
 _REMEMBERED = timedelta(hours=24)
+_NO_VERSION = "there is no such version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +67,20 @@ class Records:
         return record
 
     async def read_all(self, caller: Caller, keys: Sequence[RecordKey]) -> list[Record | None]:
-        """In the order of the keys. None as well where it may not be read."""
-        readable = {key for key in keys if self._may_read(caller, key)}
-        found = await self._store.get_many(list(readable))
-        by_key = {one.key: one for one in found}
-        return [by_key.get(key) for key in keys]
+        """In the order of the keys. None as well where it may not be read. Raises TooLarge."""
+        readable = list({key for key in keys if self._may_read(caller, key)})
+        found: dict[RecordKey, Record] = {}
+        size = 0
+        # Not all at once: a hundred of the largest have 35 MB.
+        for start in range(0, len(readable), _AT_ONCE):
+            for one in await self._store.get_many(readable[start : start + _AT_ONCE]):
+                found[one.key] = one
+                size += len(one.value)
+            if size > LARGEST_READS:
+                raise errors.TooLarge(
+                    f"the records have more than {LARGEST_READS} characters: ask for fewer"
+                )
+        return [found.get(key) for key in keys]
 
     async def write(
         self, caller: Caller, asked: Asked, request: KeyedRequest | None = None
@@ -110,17 +125,27 @@ class Records:
     ) -> Page:
         """Of all collections, or of one; who is neither the owner nor a service must name it.
 
-        A page may have fewer records than there could be: those that are internal are left out.
+        A page may have fewer records than there could be: those that are internal are left out,
+        and no page ends with one, since where it ends is told.
         """
         if collection is not None:
             self._check_read(caller, RecordKey(player, collection, ""))
         elif not caller.is_service and caller.subject != player:
             raise errors.NotFound("there is no such record")
-        page = await self._store.list(
-            player, collection=collection, prefix=prefix, after=after, limit=limit
-        )
-        readable = [one for one in page.records if self._may_read(caller, one.key)]
-        return replace(page, records=readable)
+        most = limit
+        while True:
+            page = await self._store.list(
+                player, collection=collection, prefix=prefix, after=after, limit=most
+            )
+            readable = [one for one in page.records if self._may_read(caller, one.key)]
+            if len(readable) > limit:
+                return Page(readable[:limit], readable[limit - 1].key)
+            if page.next_after is None:
+                return Page(readable, None)
+            if readable:
+                return Page(readable, readable[-1].key)
+            # So that a desert of internal records is crossed in few steps.
+            after, most = page.next_after, _MOST_LISTED
 
     async def versions(self, caller: Caller, key: RecordKey) -> Sequence[Record]:
         """What the key held before, newest first, whether or not it holds something now.
@@ -133,11 +158,10 @@ class Records:
     async def version(self, caller: Caller, key: RecordKey, version: int) -> Record:
         """One that is kept, or the current one. Raises NotFound."""
         self._check_history(caller, key)
-        current = await self._store.get(key)
-        for record in [current, *await self._store.versions(key)]:
-            if record is not None and record.version == version:
-                return record
-        raise errors.NotFound("there is no such version")
+        record = await self._kept(key, version)
+        if record is None:
+            raise errors.NotFound(_NO_VERSION)
+        return record
 
     async def restore(
         self,
@@ -147,9 +171,29 @@ class Records:
         precondition: Precondition,
         request: KeyedRequest | None = None,
     ) -> Written:
-        """Put again what a version held, as a new version. Raises as `version` and `write` do."""
-        record = await self.version(caller, key, version)
-        return await self.write(caller, Asked(key, record.value, precondition), request)
+        """Put again what a version held, as a new version unless it is there already.
+
+        Raises as `version` and `write` do.
+        """
+        self._check_history(caller, key)
+        record = await self._kept(key, version)
+
+        def change(_: Record | None) -> str:
+            # Not refused before: a repetition is answered though the version was pushed out since.
+            if record is None:
+                raise errors.NotFound(_NO_VERSION)
+            return record.value
+
+        return await self.write(caller, Asked(key, change, precondition), request)
+
+    async def _kept(self, key: RecordKey, version: int) -> Record | None:
+        """By the way of an export, whose page begins with it; `versions` has those of a page."""
+        before = Position(key, version + 1)
+        page = await self._store.export(key.player, after=before, limit=1)
+        for held in page.held:
+            if held.record.key == key and held.record.version == version:
+                return held.record
+        return None
 
     def _admitted(self, caller: Caller, asked: Iterable[Asked]) -> Sequence[Write]:
         writes: list[Write] = []

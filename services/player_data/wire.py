@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 from services.player_data.models import (
+    LARGEST_PAGE,
     Blob,
     CollectionSummary,
     ExportPage,
@@ -30,7 +31,7 @@ from shared.strict_json import JsonValue
 
 _MOST_RECORDS = 100
 _LONGEST_FIELD = 1024
-_LONGEST_CURSOR = 512
+LONGEST_CURSOR = 512
 _LARGEST_VERSION = 2**63 - 1
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _MOST_FIELDS = 64
@@ -100,7 +101,7 @@ def read_listing(request: web.Request, player: str) -> Listing:
     prefix = fields.optional_text("prefix", longest=128)
     if prefix is not None and collection is None:
         raise errors.InvalidRequest("`prefix` needs a `collection`")
-    cursor = fields.optional_text("cursor", longest=_LONGEST_CURSOR)
+    cursor = fields.optional_text("cursor", longest=LONGEST_CURSOR)
     return Listing(
         collection=check_name(collection, "collection") if collection else None,
         prefix=check_name(prefix, "prefix")
@@ -134,7 +135,7 @@ def written_names(written: Written) -> dict[str, object]:
 
 
 def render_page(page: Page) -> str:
-    cursor = _encoded(_parts(page.next_after)) if page.next_after else None
+    cursor = encode_cursor(_parts(page.next_after)) if page.next_after else None
     records = ",".join(render_record(record) for record in page.records)
     return '{"records":[' + records + '],"cursor":' + strict_json.dumps(cursor) + "}"
 
@@ -144,10 +145,10 @@ def render_versions(versions: Sequence[Record]) -> str:
 
 
 def read_position(request: web.Request, player: str) -> Position | None:
-    cursor = read_query(request).optional_text("cursor", longest=_LONGEST_CURSOR)
+    cursor = read_query(request).optional_text("cursor", longest=LONGEST_CURSOR)
     if cursor is None:
         return None
-    match _decoded(cursor):
+    match decode_cursor(cursor):
         case [str(owner), str(collection), str(key), int(version)] if (
             owner == player and 0 <= version <= _LARGEST_VERSION
         ):
@@ -165,7 +166,7 @@ def render_export(page: ExportPage) -> str:
 
 def export_cursor(page: ExportPage) -> str:
     after = page.next_after
-    return strict_json.dumps(_encoded([*_parts(after.key), after.version]) if after else None)
+    return strict_json.dumps(encode_cursor([*_parts(after.key), after.version]) if after else None)
 
 
 def render_summary(collections: Sequence[CollectionSummary]) -> dict[str, object]:
@@ -187,13 +188,20 @@ def render_summary(collections: Sequence[CollectionSummary]) -> dict[str, object
     }
 
 
-def describe_conflict(error: errors.VersionConflict) -> Mapping[str, object]:
-    """The current record, so that a client can merge without another round trip."""
+def describe_conflict(
+    error: errors.VersionConflict, *, largest: int = LARGEST_PAGE
+) -> Mapping[str, object]:
+    """The current record, so that a client can merge without another round trip.
+
+    Without its value where that has more than `largest` characters.
+    """
     current = error.current
     if not isinstance(current, Record):
         return {"current": None}
     if current.blob:
         return {"current": {**_names(current), "blob": describe_blob(current.blob)}}
+    if len(current.value) > largest:
+        return {"current": _names(current)}
     # Not the rendered record parsed again: that is one level deeper than a value may be.
     value = strict_json.loads(current.value.encode())
     return {"current": {**_names(current), "value": value}}
@@ -259,18 +267,19 @@ def _parts(key: RecordKey) -> list[str]:
 
 def _read_cursor(cursor: str, player: str, collection: str | None) -> RecordKey:
     """A cursor holds only where it was given: the same player, the same collection."""
-    match _decoded(cursor):
+    match decode_cursor(cursor):
         case [str(owner), str(found), str(key)] if owner == player:
             if collection in (None, found):
                 return RecordKey(player, found, key)
     raise errors.InvalidRequest("`cursor` is not one that this list has given")
 
 
-def _encoded(position: Sequence[object]) -> str:
+def encode_cursor(position: Sequence[object]) -> str:
+    """Opaque to who gets it, but no secret."""
     return urlsafe_b64encode(strict_json.dumps(position).encode()).decode().rstrip("=")
 
 
-def _decoded(cursor: str) -> JsonValue:
+def decode_cursor(cursor: str) -> JsonValue:
     """None of what is no cursor at all."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)

@@ -65,11 +65,11 @@ def require_player(scope: str | None = None) -> Callable[[Handler], Handler]:
     )
 
 
-def require_player_or_scope(scope: str) -> Callable[[Handler], Handler]:
-    """Any player passes, and a service whose token carries `scope`; others get 403."""
+def require_player_or_scope(*scopes: str) -> Callable[[Handler], Handler]:
+    """Any player passes, and a service whose token carries one of `scopes`; others get 403."""
     return _require(
-        lambda claims: _is_player(claims) or scope in claims.scopes,
-        f"a player's token, or a service token with the scope {scope}, is required",
+        lambda claims: _is_player(claims) or not claims.scopes.isdisjoint(scopes),
+        f"a player's token, or a service token with the scope {' or '.join(scopes)}, is required",
     )
 
 

@@ -42,6 +42,7 @@ FILLED = {
     "provider": "steam",
     "external_id": "76561197960287930",
     "code": "00",
+    "version": "1",
 }
 
 # Who passes where this is demanded.
@@ -50,17 +51,27 @@ ROTATE = {"keyrotator's"}
 ERASE = {"player_data's, to erase", "player_data's, for both"}
 EXPORT = {"player_data's, to export", "player_data's, for both"}
 SUMMARIZE = {"player_data's, to sum up"}
+MERGE = {"player_data's, to merge"}
+READ = PLAYER | {"player_data's, to read"}
+WRITE = PLAYER | {"player_data's, to write"}
 OPERATE = {"identity's"}
 PUBLIC = None
 """Whoever it is, and whoever it is not: no token is looked at."""
 
 RECORD = "/v1/players/{player}/records/{collection}/{key}"
 PLAYER_DATA = {
-    "GET /v1/players/{player}/records": PLAYER,
-    f"GET {RECORD}": PLAYER,
-    f"PUT {RECORD}": PLAYER,
-    f"DELETE {RECORD}": PLAYER,
-    f"GET {RECORD}/versions": PLAYER,
+    "GET /v1/players/{player}/records": READ,
+    f"GET {RECORD}": READ,
+    f"PUT {RECORD}": WRITE,
+    f"PATCH {RECORD}": WRITE,
+    f"DELETE {RECORD}": WRITE,
+    f"POST {RECORD}/increment": WRITE,
+    f"POST {RECORD}/max": WRITE,
+    f"GET {RECORD}/versions": READ,
+    f"GET {RECORD}/versions/{{version}}": READ,
+    f"POST {RECORD}/versions/{{version}}/restore": WRITE,
+    "POST /v1/records/batch": READ | WRITE,
+    "POST /v1/players/{player}/merge": MERGE,
     "DELETE /v1/players/{player}": ERASE,
     "GET /v1/players/{player}/export": EXPORT,
     "GET /v1/players/{player}/summary": SUMMARIZE,
@@ -157,7 +168,8 @@ def kinds(issuer: Issuer) -> Mapping[str, str]:
         return issuer.service_token("operator", audience=audience, scope=scope)
 
     both = "player_data:erase player_data:export"
-    every = f"{both} player_data:summary keys:rotate identity:admin"
+    records = "player_data:read player_data:write player_data:merge"
+    every = f"{both} {records} player_data:summary keys:rotate identity:admin"
     return {
         "nothing": "",
         "a player's": issuer.token(),
@@ -166,17 +178,20 @@ def kinds(issuer: Issuer) -> Mapping[str, str]:
         "identity's": service("playmesh:identity", "identity:admin"),
         "identity's, without the scope": service("playmesh:identity", "identity:read keys:rotate"),
         "identity's, with the scopes of others": service(
-            "playmesh:identity", f"{both} keys:rotate"
+            "playmesh:identity", f"{both} {records} keys:rotate"
         ),
         "keyrotator's": service("playmesh:keyrotator", "keys:rotate"),
         "keyrotator's, without the scope": service("playmesh:keyrotator", "keys:read"),
         "keyrotator's, with the scopes of player_data": service(
-            "playmesh:keyrotator", f"{both} identity:admin"
+            "playmesh:keyrotator", f"{both} {records} identity:admin"
         ),
         "player_data's": service("playmesh:player_data", "keys:rotate identity:admin"),
         "player_data's, to erase": service("playmesh:player_data", "player_data:erase"),
         "player_data's, to export": service("playmesh:player_data", "player_data:export"),
         "player_data's, to sum up": service("playmesh:player_data", "player_data:summary"),
+        "player_data's, to read": service("playmesh:player_data", "player_data:read"),
+        "player_data's, to write": service("playmesh:player_data", "player_data:write"),
+        "player_data's, to merge": service("playmesh:player_data", "player_data:merge"),
         "player_data's, for both": service("playmesh:player_data", both),
         "a service's for players": service("gamebackend", every),
         "a player's for identity": issuer.token(aud="playmesh:identity", scope=every),

@@ -5,6 +5,7 @@ The requests are made from the routing tables, so a route that is added is asked
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -35,6 +36,12 @@ IDENTITY = [
     *cognito_handlers.routes,
 ]
 BODY = {"reason": "envy", "value": 1}
+BODIES: Mapping[str, Mapping[str, Any]] = {
+    "PATCH": {"data": b"{}"},
+    "increment": {"json": {"by": 1}},
+    "max": {"json": {"value": 1}},
+}
+"""Of what takes no other, by method or by the end of the path."""
 
 
 OF_MINE = {"/v1/account/identities/{provider}"}
@@ -56,7 +63,8 @@ async def let_in(
     """The routes that took `token` for the resources `of` somebody else."""
     found = []
     for method, path in named(routes):
-        body = {} if method in ("GET", "HEAD") else {"json": BODY}
+        default = {} if method in ("GET", "HEAD") else {"json": BODY}
+        body = BODIES.get(method) or BODIES.get(path.rpartition("/")[2], default)
         url = running.url + path.format_map(of)
         answer = await call(running.http, method, url, headers=bearer(token), **body)
         if answer.status not in (403, 404):

@@ -149,3 +149,40 @@ async def test_none_of_a_thousand_secrets_is_in_any_log(
     logged = "".join(json.dumps(service.events) for service in mesh.services)
     assert logged.count('"event": "request"') >= count
     assert [secret for secret in secrets if secret in logged] == []
+
+
+async def test_what_a_player_saves_is_in_no_log_whatever_becomes_of_it(
+    mesh: Mesh, http: aiohttp.ClientSession
+) -> None:
+    guest = (await call(http, "POST", f"{mesh.identity.url}/v1/guests")).json()
+    secret = new_secret()
+    writes = [{"collection": "saves", "key": "slot1", "value": secret, "if_match": 999}]
+    bodies: Mapping[str, Any] = {
+        "PUT": {"save": secret},
+        "PATCH": {"save": secret},
+        "increment": {"by": 1, "path": f"/{secret}"},
+        "max": {"value": 1, "path": f"/save/{secret}"},
+        "batch": {"writes": writes},
+        "merge": {"from": secret},
+        "set-player-data": {"player_name": secret, "more": secret},
+    }
+    answered = set()
+    routes = route_table(player_data_routes)
+    for keyed, (method, path) in itertools.product(({}, {"Idempotency-Key": secret}), routes):
+        body = bodies.get(method) or bodies.get(path.rpartition("/")[2])
+        headers = {
+            "Authorization": f"Bearer {guest['access_token']}",
+            **keyed,
+            "Content-Type": "application/merge-patch+json"
+            if method == "PATCH"
+            else "application/json",
+        }
+        data = json.dumps(body).encode() if body else None
+        url = mesh.player_data.url + path.format_map(FILLED)
+        answer = await call(http, method, url, headers=headers, data=data)
+        answered.add(answer.status)
+        assert answer.status not in (401, 500), (method, url, answer)
+    assert answered >= {200, 201, 403, 404, 409, 422}
+    for service in mesh.services:
+        await service.stop()
+    assert secret not in "".join(json.dumps(service.events) for service in mesh.services)

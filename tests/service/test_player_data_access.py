@@ -24,9 +24,15 @@ ALICE = "a" * 32
 BOB = "b" * 32
 BODIES: dict[str, Any] = {
     "PUT": {"json": {"stolen": True}},
-    "POST": {"json": {"player_name": "Mallory"}},
+    "PATCH": {"data": b"{}"},
+    "increment": {"json": {"by": 1, "path": "/gold"}},
+    "max": {"json": {"value": 2, "path": "/gold"}},
+    "batch": {"json": {"writes": [{"collection": "saves", "key": "slot1", "value": "stolen"}]}},
+    "merge": {"json": {"from": BOB}},
+    "set-player-data": {"json": {"player_name": "Mallory"}},
 }
-COMPARED = ("GET", "PUT", "DELETE")  # whose answers have a body to compare
+"""Of requests that succeed with the right token, by method or by the end of the path."""
+COMPARED = ("GET", "PUT", "PATCH", "POST", "DELETE")  # whose answers have a body to compare
 
 
 ROUTES = apps.route_table(routes)
@@ -35,6 +41,9 @@ FOR_SERVICES = [
     ("DELETE", "/v1/players/{player}"),
     ("GET", "/v1/players/{player}/export"),
     ("HEAD", "/v1/players/{player}/export"),
+    ("POST", "/v1/players/{player}/merge"),
+    ("GET", "/v1/players/{player}/summary"),
+    ("HEAD", "/v1/players/{player}/summary"),
 ]
 FOR_PLAYERS = [route for route in ROUTES if route not in FOR_SERVICES]
 OF_A_PLAYER = [(method, path) for method, path in FOR_PLAYERS if "{player}" in path]
@@ -42,17 +51,16 @@ OF_A_PLAYER = [(method, path) for method, path in FOR_PLAYERS if "{player}" in p
 
 def filled(path: str, player: str = "me") -> str:
     """The path of the record that exists."""
-    return (
-        path.replace("{player}", player).replace("{collection}", "saves").replace("{key}", "slot1")
-    )
+    of_it = {"player": player, "collection": "saves", "key": "slot1", "version": "1"}
+    return path.format_map(of_it)
 
 
 def options_of(method: str, path: str) -> dict[str, Any]:
     """A request that succeeds with the right token."""
     if method == "GET" and path.endswith("/set-player-data"):
         return {"params": {"player_name": "Mallory"}}
-    if path.endswith("/get-player-data"):
-        return {}
+    if method == "POST":
+        return dict(BODIES.get(path.rpartition("/")[2], {}))
     return dict(BODIES.get(method, {}))
 
 
@@ -219,7 +227,11 @@ async def test_a_service_is_forbidden_what_is_for_players_or_for_another_scope(
     method, path = route
     token = world.issuer.service_token("identity", audience="playmesh:player_data", scope=scope)
     answer = await call(
-        world.data.http, method, world.url(path), headers=bearer(token), **options_of(method, path)
+        world.data.http,
+        method,
+        world.url(path),
+        headers=bearer(token),
+        **options_of(method, path),
     )
     assert answer.status == 403
     assert method == "HEAD" or answer.code == "forbidden"

@@ -1,5 +1,6 @@
 """Every route of player_data against requests that no client of ours sends."""
 
+import base64
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from tests.support.servers import Answer, send
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JSON = "Content-Type: application/json"
+MERGE_PATCH_TYPE = "Content-Type: application/merge-patch+json"
 FORM = "Content-Type: application/x-www-form-urlencoded"
 MERGE_PATCH = "application/merge-patch+json"
 LIST_PATTERN = "/v1/players/{player}/records"
@@ -26,14 +28,22 @@ RECORD_PATTERN = "/v1/players/{player}/records/{collection}/{key}"
 VERSIONS_PATTERN = "/v1/players/{player}/records/{collection}/{key}/versions"
 PLAYER_PATTERN = "/v1/players/{player}"
 EXPORT_PATTERN = "/v1/players/{player}/export"
+SUMMARY_PATTERN = "/v1/players/{player}/summary"
 SET = ["/set-player-data", "//set-player-data"]
 GET = ["/get-player-data", "//get-player-data"]
 ROUTES = {
     ("DELETE", PLAYER_PATTERN),
     *((method, EXPORT_PATTERN) for method in ("GET", "HEAD")),
+    *((method, SUMMARY_PATTERN) for method in ("GET", "HEAD")),
+    ("POST", "/v1/players/{player}/merge"),
+    ("POST", "/v1/records/batch"),
+    ("POST", RECORD_PATTERN + "/increment"),
+    ("POST", RECORD_PATTERN + "/max"),
+    *((method, VERSIONS_PATTERN + "/{version}") for method in ("GET", "HEAD")),
+    ("POST", VERSIONS_PATTERN + "/{version}/restore"),
     *((method, LIST_PATTERN) for method in ("GET", "HEAD")),
     *((method, VERSIONS_PATTERN) for method in ("GET", "HEAD")),
-    *((method, RECORD_PATTERN) for method in ("GET", "HEAD", "PUT", "DELETE")),
+    *((method, RECORD_PATTERN) for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE")),
     *((method, path) for method in ("GET", "POST") for path in (*SET, *GET)),
 }
 
@@ -213,7 +223,7 @@ def is_bad(answer: Answer) -> bool:
 
 def wrong_methods() -> Iterator[Any]:
     for pattern in sorted({path for _, path in ROUTES}):
-        path = pattern.format(player="me", collection="saves", key="slot1")
+        path = pattern.format(player="me", collection="saves", key="slot1", version="1")
         allowed = sorted(method for method, known in ROUTES if known == pattern)
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
             if method not in allowed:
@@ -371,3 +381,109 @@ async def test_what_a_get_does_not_ask_for_is_ignored(
     player: Player, path: str, query: str
 ) -> None:
     assert (await ask(player, f"GET {path}?{query}")).status == 200
+
+
+BODIES_OF = {
+    f"PATCH {SLOT}": MERGE_PATCH_TYPE,
+    f"POST {SLOT}/increment": JSON,
+    f"POST {SLOT}/max": JSON,
+    "POST /v1/records/batch": JSON,
+}
+
+
+@pytest.mark.parametrize(("body", "status", "code"), NOT_JSON.values(), ids=NOT_JSON.keys())
+@pytest.mark.parametrize("line", BODIES_OF)
+async def test_every_body_must_be_json_that_every_parser_reads_alike(
+    player: Player, line: str, body: bytes, status: int, code: str
+) -> None:
+    if code == "too_large" and len(body) < 2**19 and "PATCH" not in line:
+        status, code = 400, "invalid_request"  # a body of this size is read, and is no object
+    answer = await ask(player, line, BODIES_OF[line], body=body)
+    assert (answer.status, answer.code) == (status, code)
+
+
+@pytest.mark.parametrize("kibibytes", [351, 399, 400, 401, 511])
+@pytest.mark.parametrize("line", [f"PUT {SLOT}", f"PATCH {SLOT}", "POST /v1/records/batch"])
+async def test_what_no_store_would_hold_is_too_large(
+    player: Player, line: str, kibibytes: int
+) -> None:
+    value = b'"' + b"x" * (kibibytes * 1024 - 2) + b'"'
+    if "batch" in line:
+        value = b'{"writes":[{"collection":"saves","key":"slot1","value":' + value + b"}]}"
+    content_type = MERGE_PATCH_TYPE if "PATCH" in line else JSON
+    answer = await ask(player, line, content_type, body=value)
+    assert (answer.status, answer.code) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "end", "body"),
+    [
+        ("POST", "/increment", b'{"by":1}'),
+        ("POST", "/max", b'{"value":1}'),
+        ("GET", "/versions", b""),
+        ("GET", "/versions/1", b""),
+        ("POST", "/versions/1/restore", b""),
+    ],
+)
+@pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES.keys())
+async def test_a_name_that_is_not_allowed_is_one_on_no_route(
+    player: Player, name: str, method: str, end: str, body: bytes
+) -> None:
+    for path in (f"{name}/slot1", f"saves/{name}"):
+        assert is_bad(await ask(player, f"{method} {RECORDS}/{path}{end}", JSON, body=body))
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        ["b" * 32, "saves", "slot1"],
+        ["a" * 32, "saves"],
+        ["a" * 32, "saves", 1],
+        ["a" * 32, "saves", "slot1", 1],
+        {"player": "a" * 32},
+        [],
+        None,
+        "a" * 32,
+    ],
+    ids=json.dumps,
+)
+async def test_a_cursor_that_no_list_of_the_player_has_given_is_a_bad_request(
+    player: Player, cursor: object
+) -> None:
+    text = base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode().rstrip("=")
+    assert is_bad(await ask(player, f"GET {RECORDS}?cursor={text}"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        'If-Match: "1',
+        "If-Match: 1",
+        'If-Match: "1"\r\nIf-None-Match: *',
+        'If-None-Match: "1"',
+        f"If-Match: {'x' * 1025}",
+        'If-Match: "' + '1", "' * 400 + '1"',
+        "Idempotency-Key: short",
+        "Idempotency-Key: " + "a" * 129,
+        "Idempotency-Key: " + "a" * 16 + " b",
+        "Idempotency-Key: " + "a" * 16 + "\r\nIdempotency-Key: " + "a" * 16,
+    ],
+    ids=lambda header: header[:40],
+)
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [
+        (f"PUT {SLOT}", b'"new"'),
+        (f"PATCH {SLOT}", b'"new"'),
+        (f"DELETE {SLOT}", b""),
+        (f"POST {SLOT}/increment", b'{"by":1}'),
+        (f"POST {SLOT}/max", b'{"value":1}'),
+        (f"POST {SLOT}/versions/1/restore", b""),
+    ],
+    ids=lambda one: str(one)[:60],
+)
+async def test_a_wrong_header_is_a_bad_request_on_every_write(
+    player: Player, line: str, body: bytes, header: str
+) -> None:
+    content = [MERGE_PATCH_TYPE if "PATCH" in line else JSON] if body else []
+    assert is_bad(await ask(player, line, *content, header, body=body))

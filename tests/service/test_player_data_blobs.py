@@ -286,6 +286,26 @@ class TestAmongRecords:
         assert (await player.get(f"{SLOT}/versions/2")).body == b"new"
         assert len(files(tmp_path)) == 3
 
+    async def test_to_restore_what_is_there_changes_nothing(
+        self, player: Player, tmp_path: Path
+    ) -> None:
+        await upload(player)
+        restored = await player.call("POST", f"{SLOT}/versions/1/restore")
+        assert (restored.status, restored.json()["version"]) == (200, 1)
+        assert len(files(tmp_path)) == 1
+
+    async def test_a_restoration_is_repeated_though_its_version_is_not_kept_any_more(
+        self, player: Player
+    ) -> None:
+        await upload(player, b"first")
+        await upload(player, b"second")
+        path, headers = f"{SLOT}/versions/1/restore", {"Idempotency-Key": KEY}
+        restored = await player.call("POST", path, headers=headers)
+        for number in range(11):
+            await upload(player, b"%d" % number)
+        again = await player.call("POST", path, headers=headers)
+        assert (again.status, again.body) == (200, restored.body)
+
     async def test_what_was_deleted_is_restored(self, player: Player) -> None:
         await upload(player)
         await player.delete()

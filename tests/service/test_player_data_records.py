@@ -24,6 +24,7 @@ async def test_a_first_put_makes_version_1(player: Player) -> None:
         "version": 1,
         "created_at": CREATED,
         "updated_at": CREATED,
+        "written_by": player.user_id,
         "value": {"level": 1},
     }
 
@@ -63,6 +64,7 @@ async def test_a_second_put_replaces_the_value_and_keeps_the_creation(
         "version": 2,
         "created_at": CREATED,
         "updated_at": "2026-01-02T03:05:06.250Z",
+        "written_by": player.user_id,
         "value": {"level": 2},
     }
 
