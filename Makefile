@@ -19,6 +19,7 @@ export AWS_SECRET_ACCESS_KEY ?= local
 export AWS_REGION ?= eu-west-1
 export AWS_DEFAULT_REGION ?= $(AWS_REGION)
 export PLAYMESH_JWKS_BUCKET ?= playmesh-local
+export PLAYMESH_SAVES_BUCKET ?= playmesh-local-saves
 endif
 export AWS_ENDPOINT_URL
 DYNAMODB_LOCAL := .dynamodb-local
@@ -27,6 +28,7 @@ LONG_TESTS := tests/rotation tests/attacks/test_differential.py tests/attacks/te
   tests/conformance/test_races.py tests/conformance/test_sessions_model.py \
   tests/conformance/test_accounts_model.py tests/conformance/test_aws_bad_weather.py \
   tests/service/test_identity_erasure_crashes.py tests/service/test_identity_limits.py \
+  tests/service/test_player_data_blob_crashes.py \
   tests/attacks/test_enumeration.py tests/unit/test_limits.py
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 RUN_STAMP := $(VENV)/$(if $(filter aws,$(BACKEND)),.aws,.run)
@@ -74,7 +76,7 @@ bench: $(VENV)/.dev ## Measure CPU per request beside its limit
 aws-local: $(VENV)/.dev ## An AWS of this machine's own, to try BACKEND=aws with
 	@$(BIN)/python -m infra.aws_local
 
-aws-setup: $(VENV)/.aws ## Make the tables, bucket and secrets in an AWS account (PLAYMESH_JWKS_BUCKET=...)
+aws-setup: $(VENV)/.aws ## Make the tables, buckets and secrets in an AWS account (PLAYMESH_JWKS_BUCKET=... PLAYMESH_SAVES_BUCKET=...)
 	@$(BIN)/python -m infra.aws_setup
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew and write the locks

@@ -39,6 +39,7 @@ from services.identity.revocations import Revocations
 from services.identity.sealing import Seals
 from services.player_data import changes
 from services.player_data.adapters import dynamodb as player_data
+from services.player_data.adapters.files import FileBlobStore
 from services.player_data.collections import Caller, Collections
 from services.player_data.erasure import Erasure
 from services.player_data.export import Export
@@ -241,6 +242,9 @@ async def measure_bans(client: Counting, prefix: str, account: Account, show: Sh
     await show("forget what a platform wants back", grants.delete(grant))
 
 
+NO_BLOBS = FileBlobStore(Path("there-is-none"))
+
+
 @dataclass(frozen=True)
 class WithoutHttp:
     """player_data as identity asks it, all that is to be counted of it."""
@@ -249,7 +253,7 @@ class WithoutHttp:
     name = "player_data"
 
     async def erase(self, user_id: str) -> None:
-        while not await Erasure(self.store).step(user_id):
+        while not await Erasure(self.store, NO_BLOBS).step(user_id):
             pass
 
     async def export(self, user_id: str) -> AsyncIterator[bytes]:

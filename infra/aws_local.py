@@ -19,8 +19,8 @@ from shared.files import VersionedFile
 from shared.settings import AwsSettings
 
 
-async def _prepare(names: AwsSettings, data_dir: Path) -> None:
-    await set_up(names, print)
+async def _prepare(names: AwsSettings, saves_bucket: str, data_dir: Path) -> None:
+    await set_up(names, saves_bucket, print)
     # Where the embedded mesh has it: the operator's secret, for the demo and for people.
     async with aws.client("secretsmanager") as client:
         secret = await aws.call(client.get_secret_value, SecretId=names.secret("service-clients"))
@@ -31,14 +31,14 @@ async def _prepare(names: AwsSettings, data_dir: Path) -> None:
 
 def main() -> int:
     env = Env(os.environ)  # noqa: TID251 - the edge: read once, here
-    names = AwsSettings.read(env)
+    names, saves_bucket = AwsSettings.read(env), env.required("SAVES_BUCKET")
     env.check()
     url = os.environ["AWS_ENDPOINT_URL"]  # noqa: TID251 - AWS's own variable
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=int(url.rpartition(":")[2]))
     server.start()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each request otherwise
     try:
-        asyncio.run(_prepare(names, env.path("DATA_DIR", ".playmesh")))
+        asyncio.run(_prepare(names, saves_bucket, env.path("DATA_DIR", ".playmesh")))
         print(f"\nAWS of this machine is ready at {url}. In another terminal:\n")
         print(f"  make run BACKEND=aws AWS_ENDPOINT_URL={url}\n", flush=True)
         threading.Event().wait()

@@ -1,8 +1,8 @@
-"""`make aws-setup`: the tables, the bucket and the secrets that the services expect.
+"""`make aws-setup`: the tables, the buckets and the secrets that the services expect.
 
 It may be run again at any time: what is there stays as it is, and what it did is printed. Names
-come from PLAYMESH_TABLE_PREFIX, PLAYMESH_SECRET_PREFIX and PLAYMESH_JWKS_BUCKET, the account and
-the region from AWS's own variables.
+come from PLAYMESH_TABLE_PREFIX, PLAYMESH_SECRET_PREFIX, PLAYMESH_JWKS_BUCKET and
+PLAYMESH_SAVES_BUCKET, the account and the region from AWS's own variables.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ SECRETS: Mapping[str, Callable[[], str] | None] = {
 }
 
 
-async def set_up(names: AwsSettings, tell: Callable[[str], None]) -> None:
+async def set_up(names: AwsSettings, saves_bucket: str, tell: Callable[[str], None]) -> None:
     async with (
         aws.client("dynamodb") as tables,
         aws.client("secretsmanager") as secrets,
@@ -55,8 +55,10 @@ async def set_up(names: AwsSettings, tell: Callable[[str], None]) -> None:
         for name, first_value in SECRETS.items():
             made = await _create_secret(secrets, names.secret(name), first_value)
             tell(f"secret {names.secret(name)}: {'made' if made else 'was there'}")
-        made = await _create_bucket(s3, names.jwks_bucket)
-        tell(f"bucket {names.jwks_bucket}: {'made' if made else 'was there'}")
+        # What was published can be had back; what a player had is gone when it is erased.
+        for bucket, versioned in ((names.jwks_bucket, True), (saves_bucket, False)):
+            made = await _create_bucket(s3, bucket, versioned=versioned)
+            tell(f"bucket {bucket}: {'made' if made else 'was there'}")
 
 
 async def _protect(client: Client, table: str) -> bool:
@@ -99,8 +101,8 @@ async def _create_secret(
     return True
 
 
-async def _create_bucket(client: Client, bucket: str) -> bool:
-    """Private and versioned: what was published can be had back."""
+async def _create_bucket(client: Client, bucket: str, *, versioned: bool) -> bool:
+    """Private."""
     region = client.meta.region_name
     # AWS wants every region to be named but its oldest.
     place = (
@@ -115,11 +117,12 @@ async def _create_bucket(client: Client, bucket: str) -> bool:
         if error.kind is not errors.AlreadyExists:
             raise
         made = False
-    await call(
-        client.put_bucket_versioning,
-        Bucket=bucket,
-        VersioningConfiguration={"Status": "Enabled"},
-    )
+    if versioned:
+        await call(
+            client.put_bucket_versioning,
+            Bucket=bucket,
+            VersioningConfiguration={"Status": "Enabled"},
+        )
     await call(
         client.put_public_access_block,
         Bucket=bucket,
@@ -135,10 +138,10 @@ async def _create_bucket(client: Client, bucket: str) -> bool:
 
 def main() -> int:
     env = Env(os.environ)  # noqa: TID251 - the edge: read once, here
-    names = AwsSettings.read(env)
+    names, saves_bucket = AwsSettings.read(env), env.required("SAVES_BUCKET")
     try:
         env.check()
-        asyncio.run(set_up(names, print))
+        asyncio.run(set_up(names, saves_bucket, print))
     except (SettingsError, StartError) as error:
         print(error, file=sys.stderr)
         return USAGE

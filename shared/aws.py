@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aioboto3
+import aiohttp
 import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
@@ -137,6 +138,23 @@ async def attempt(
         raise AwsError(_CODES.get(code, errors.Unavailable), code, response) from error
     except (BotoCoreError, TimeoutError, OSError) as error:
         raise AwsError(errors.Unavailable, type(error).__name__, {}) from error
+
+
+async def chunks(body: Client, size: int) -> AsyncIterator[bytes]:
+    """The body of an object, in pieces of at most `size` bytes, each within five seconds.
+
+    Raises Unavailable where it breaks off.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                chunk: bytes = await body.read(size)
+        except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            _log.error("aws.failed", operation="read", code=type(error).__name__)
+            raise errors.Unavailable("the store cannot answer at the moment") from error
+        if not chunk:
+            return
+        yield chunk
 
 
 async def is_known_region(client: Client) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from services.player_data.models import Change, Record, check_size
+from services.player_data.models import Blob, Change, Record, check_size
 from shared import errors, strict_json
 from shared.strict_json import JsonValue
 
@@ -15,6 +15,13 @@ def put(value: JsonValue) -> str:
     return check_size(strict_json.dumps(value))
 
 
+def parse(value: str) -> JsonValue:
+    """The JSON that a record holds. Raises Conflict of a blob."""
+    if Blob.of(value):
+        raise errors.Conflict("the record is a blob, which is read and replaced as a whole")
+    return strict_json.loads(value.encode())
+
+
 def delete(current: Record | None) -> None:
     """Raises NotFound."""
     if current is None:
@@ -22,12 +29,15 @@ def delete(current: Record | None) -> None:
 
 
 def merge(patch: JsonValue) -> Change:
-    """JSON Merge Patch (RFC 7396) of the record that is there. It raises NotFound, TooLarge."""
+    """JSON Merge Patch (RFC 7396) of the record that is there.
+
+    It raises NotFound, TooLarge, and Conflict of a blob.
+    """
 
     def change(current: Record | None) -> str:
         if current is None:
             raise errors.NotFound("there is no such record")
-        return put(_merged(strict_json.loads(current.value.encode()), patch))
+        return put(_merged(parse(current.value), patch))
 
     return change
 
@@ -65,7 +75,7 @@ def raise_to(value: float, path: Sequence[str] = ()) -> Change:
 
 def _changed_at(path: Sequence[str], change: Callable[[JsonValue], JsonValue]) -> Change:
     def of_record(current: Record | None) -> str:
-        value = strict_json.loads(current.value.encode()) if current else None
+        value = parse(current.value) if current else None
         return put(_replaced(value, path, change))
 
     return of_record

@@ -4,12 +4,23 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from services.player_data.models import HISTORY, RecordKey
-from shared import errors
+from services.player_data.models import HISTORY, Blob, RecordKey
+from shared import errors, strict_json
 from shared.strict_json import JsonValue
 
 Check = Callable[[JsonValue], None]
 """Raises InvalidRequest where a value is not what the collection is for."""
+
+
+def check_value(value: str, check: Check | None) -> None:
+    """Of what a record is to hold. Raises InvalidValue of a blob where a schema asks for JSON."""
+    if check is None:
+        return
+    if Blob.of(value):
+        raise errors.InvalidValue(
+            violations=[{"path": "", "rule": "type", "detail": "a blob is no JSON"}]
+        )
+    check(strict_json.loads(value.encode()))
 
 
 class Access(enum.Enum):

@@ -4,13 +4,15 @@ Those of a player's records are for players, and for services with a scope; thos
 are for services alone.
 """
 
+import functools
 from http import HTTPStatus
 
 from aiohttp import web
 
-from services.player_data import batch_wire, changes, merge_wire, wire
+from services.player_data import batch_wire, blob_handlers, blob_wire, changes, merge_wire, wire
 from services.player_data.appkeys import (
     AS_OF,
+    BLOBS,
     ERASURE,
     EXPORT,
     MERGING,
@@ -19,14 +21,14 @@ from services.player_data.appkeys import (
     SUMMARIES,
 )
 from services.player_data.collections import Caller
-from services.player_data.models import Change, RecordKey, Written
+from services.player_data.models import Change, Precondition, RecordKey, Written
 from services.player_data.records import Asked, KeyedRequest, resolve_player
 from shared import errors, strict_json
 from shared.auth.middleware import CLAIMS, require_player_or_scope, require_scope
 from shared.http.bodies import read_json, read_parameters
 from shared.http.drop_in import drop_in
 from shared.http.idempotency import read_idempotency_key
-from shared.http.responses import json_response
+from shared.http.responses import json_response, json_stream
 from shared.strict_json import JsonValue
 
 _routes = web.RouteTableDef()
@@ -87,18 +89,28 @@ async def get_usage(request: web.Request) -> web.Response:
 
 @_routes.get(_RECORD)
 @_reading
-async def get_record(request: web.Request) -> web.Response:
-    record = await request.app[RECORDS].get(_caller(request), _key(request))
+async def get_record(request: web.Request) -> web.StreamResponse:
+    """The record as JSON; of a blob its bytes."""
+    caller = _caller(request)
+    record = await request.app[RECORDS].get(caller, _key(request))
     headers = wire.record_headers(record)
     if wire.is_not_modified(request.headers, record):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if record.blob:
+        return await blob_handlers.answer(request, caller, record, record.blob)
     return web.json_response(text=wire.render_record(record), headers=headers)
 
 
 @_routes.put(_RECORD)
 @_writing
 async def put_record(request: web.Request) -> web.Response:
-    value = await read_json(request)
+    """JSON, or by its media type a blob."""
+    if blob_wire.is_blob(request):
+        return await _put_blob(request)
+    try:
+        value = await read_json(request)
+    except web.HTTPRequestEntityTooLarge:
+        raise errors.TooLarge("a larger value is sent as application/octet-stream") from None
     return await _write(request, changes.put(value), value)
 
 
@@ -138,16 +150,18 @@ async def list_versions(request: web.Request) -> web.Response:
 
 @_routes.get(_RECORD + "/versions/{version}")
 @_reading
-async def get_version(request: web.Request) -> web.Response:
-    number = wire.read_version(request.match_info)
-    record = await request.app[RECORDS].version(_caller(request), _key(request), number)
+async def get_version(request: web.Request) -> web.StreamResponse:
+    caller, number = _caller(request), wire.read_version(request.match_info)
+    record = await request.app[RECORDS].version(caller, _key(request), number)
+    if record.blob:
+        return await blob_handlers.answer(request, caller, record, record.blob)
     return web.json_response(text=wire.render_record(record))
 
 
 @_routes.post(_RECORD + "/versions/{version}/restore")
 @_writing
 async def restore_version(request: web.Request) -> web.Response:
-    written = await request.app[RECORDS].restore(
+    written = await request.app[BLOBS].restore(
         _caller(request),
         _key(request),
         wire.read_version(request.match_info),
@@ -187,8 +201,10 @@ async def erase_player(request: web.Request) -> web.Response:
 
 @_routes.get(_EXPORT)
 @require_scope("player_data:export")
-async def export_player(request: web.Request) -> web.Response:
+async def export_player(request: web.Request) -> web.StreamResponse:
     """A page of about 1 MiB at most, `{"records": [], "versions": [], "cursor": null}` the last.
+
+    Besides, it has up to 5 MiB of blobs, or one that is larger, in base64.
 
     `records` are the current ones as GET answers them, `versions` the earlier ones as theirs, also
     of records that were deleted. Either list of the whole is those of all pages, one after the
@@ -196,6 +212,10 @@ async def export_player(request: web.Request) -> web.Response:
     """
     player = wire.read_player(request.match_info)
     page = await request.app[EXPORT].page(player, wire.read_position(request, player))
+    if blob_wire.has_content(page):
+        opened = functools.partial(request.app[BLOBS].read, player)
+        parts = blob_wire.export_parts(page, opened)
+        return await json_stream(request, parts, filename="player_data.json")
     return web.json_response(text=wire.render_export(page))
 
 
@@ -250,6 +270,16 @@ async def _write(
     asked = Asked(_key(request), change, wire.read_precondition(request.headers))
     keyed = _keyed(request, content)
     return _answer(await request.app[RECORDS].write(_caller(request), asked, keyed))
+
+
+async def _put_blob(request: web.Request) -> web.Response:
+    caller, key = _caller(request), _key(request)
+    precondition = wire.read_precondition(request.headers)
+    # A repetition is answered as the first request was, whatever is there by now.
+    at_once = Precondition.ALWAYS if read_idempotency_key(request) else precondition
+    blob = await blob_handlers.receive(request, caller, key, at_once)
+    keyed = _keyed(request, wire.describe_blob(blob))
+    return _answer(await request.app[BLOBS].write(caller, key, blob, precondition, keyed))
 
 
 def _answer(written: Written) -> web.Response:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeGuard
 
+from services.player_data.blobs import Blobs
 from services.player_data.changes import LARGEST_NUMBER, put
-from services.player_data.collections import Collections, Merge
+from services.player_data.collections import Collections, Merge, check_value
 from services.player_data.models import Change, Precondition, Receipt, Record, RecordKey, Write
 from services.player_data.ports import RecordStore
 from shared import errors, strict_json
@@ -64,10 +65,13 @@ class _DryRun(errors.Conflict):
 
 
 class Merging:
-    def __init__(self, store: RecordStore, collections: Collections, clock: Clock) -> None:
+    def __init__(
+        self, store: RecordStore, collections: Collections, clock: Clock, blobs: Blobs
+    ) -> None:
         self._store = store
         self._collections = collections
         self._clock = clock
+        self._blobs = blobs
 
     async def step(
         self, source: str, target: str, *, after: RecordKey | None, by: str, dry_run: bool
@@ -81,8 +85,20 @@ class Merging:
         page = await self._store.list(
             source, collection=None, prefix="", after=after, limit=_AT_ONCE
         )
-        merged = [await self._one(one, target, by, dry_run=dry_run) for one in page.records]
+        take = self._one if dry_run else self._copied
+        merged = [await take(one, target, by, dry_run=dry_run) for one in page.records]
         return Step(merged, page.next_after)
+
+    async def _copied(self, record: Record, target: str, by: str, *, dry_run: bool) -> Merged:
+        """With content of its own, where it is a blob: the other player's goes with them."""
+        if record.blob is None:
+            return await self._one(record, target, by, dry_run=dry_run)
+        copied = await self._blobs.copy(record.blob, record.key.player, target)
+        if copied is None:
+            raise errors.Unavailable("the record has changed meanwhile")
+        merged = await self._one(replace(record, value=copied.value), target, by, dry_run=dry_run)
+        await self._blobs.discard(replace(record.key, player=target), copied)
+        return merged
 
     async def _one(self, record: Record, target: str, by: str, *, dry_run: bool) -> Merged:
         key = replace(record.key, player=target)
@@ -91,8 +107,8 @@ class Merging:
 
         def change(current: Record | None) -> str:
             action, value = _decide(collection.merge, current, record)
-            if collection.check and action is not Action.KEPT:
-                collection.check(strict_json.loads(value.encode()))
+            if action is not Action.KEPT:
+                check_value(value, collection.check)
             asked.append(action)
             if dry_run:
                 raise _DryRun
@@ -141,6 +157,8 @@ def _decide(policy: Merge, current: Record | None, theirs: Record) -> tuple[Acti
 
 
 def _chosen(policy: Merge, current: Record, theirs: Record) -> tuple[Action, str]:
+    if policy in (Merge.SUM, Merge.MAX) and (current.blob or theirs.blob):
+        policy = Merge.NEWER
     match policy:
         case Merge.CURRENT:
             return Action.KEPT, current.value

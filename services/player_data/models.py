@@ -1,4 +1,4 @@
-"""Records: JSON values of a player, versioned, under a collection and a key."""
+"""Records: values of a player, versioned, under a collection and a key."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +20,8 @@ LARGEST_WRITES = 3 * 1024 * 1024
 _TOO_MUCH = f"all values together have more than {LARGEST_WRITES} bytes"
 MOST_REMEMBERED = 4096
 """Bytes of a value that a receipt has itself; a longer one it finds among the versions."""
+CHUNK = 128 * 1024
+"""Bytes of a blob that are in memory at a time, for each request that sends or reads one."""
 HISTORY = 10
 """Earlier versions of a key that are kept. With another number, those of before may get lost."""
 
@@ -40,8 +42,17 @@ def check_size(value: str) -> str:
     """Raises TooLarge."""
     size = len(value.encode())
     if size > LARGEST_VALUE:
-        raise errors.TooLarge(f"the value has {size} bytes, {LARGEST_VALUE} are allowed")
+        raise errors.TooLarge(
+            f"the value has {size} bytes, {LARGEST_VALUE} are allowed;"
+            " a larger one is sent as application/octet-stream"
+        )
     return value
+
+
+def size_of(value: str) -> int:
+    """Bytes: of JSON as UTF-8, of a blob those of its content."""
+    blob = Blob.of(value)
+    return blob.size if blob else len(value.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +68,47 @@ class RecordKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """`value` is JSON text. `version` counts every change of the key, deletions included.
+class BlobName:
+    """Under which content lies: the player's id and one of its own, both as of `ids.new_id`."""
 
-    So a version never comes back, also not when a key is deleted and written again; only where the
-    whole player was erased does a key begin with 1 once more.
+    player: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """What a record has of content that lies elsewhere, in a BlobStore, under an id of its own.
+
+    `sha256` is hexadecimal. One version of one key has it and no other: who wants the content
+    again, to restore it, makes a copy.
+    """
+
+    id: str
+    media_type: str
+    size: int
+    sha256: str
+
+    @property
+    def value(self) -> str:
+        """In place of JSON text, and no JSON text begins so: neither ever passes for the other."""
+        return f"@{self.size} {self.id} {self.sha256} {self.media_type}"
+
+    @classmethod
+    def of(cls, value: str) -> "Blob | None":
+        """None of JSON text."""
+        if not value.startswith("@"):
+            return None
+        size, blob_id, sha256, media_type = value[1:].split(" ", 3)
+        return cls(blob_id, media_type, int(size), sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`value` is JSON text, or that of a Blob.
+
+    `version` counts every change of the key, deletions included. So a version never comes back,
+    also not when a key is deleted and written again; only where the whole player was erased does a
+    key begin with 1 once more.
 
     `written_by` is the subject of who wrote it, empty of what is older than that. `previous_at` is
     when the version before was written, or deleted; None of the first.
@@ -74,6 +121,11 @@ class Record:
     updated_at: datetime
     written_by: str = ""
     previous_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def blob(self) -> Blob | None:
+        """None where the value is JSON."""
+        return Blob.of(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +166,7 @@ Where that is the text that is there nothing changes.
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """`change` is the JSON text that the key is to hold, None to delete it, or makes one of both.
+    """`change` is the text that the key is to hold, None to delete it, or makes one of both.
 
     It keeps the values of the `keep` versions before it.
     """
@@ -175,7 +227,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSummary:
-    """Of the current records of a collection; `bytes` are those of their values as UTF-8 JSON.
+    """Of the current records of a collection; `bytes` are those of their values, see `size_of`.
 
     `updated_at` is when one of them was written last.
     """

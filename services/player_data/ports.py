@@ -1,10 +1,12 @@
 """What player_data keeps, and the law that every store of it obeys."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
 from services.player_data.models import (
+    BlobName,
     CollectionSummary,
     ExportPage,
     Page,
@@ -154,5 +156,50 @@ class RecordStore(Protocol):
         lists. So whoever erases does it once more when nobody can write any longer. A key that is
         written after True is as good as any: its versions begin with 1, it lists none of before,
         and hides none that was written since.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """Content of blobs, whole and never changed. Every method raises Unavailable in bad weather.
+
+    After that a write may have happened, but then as a whole. Reads see every acknowledged write.
+    No more than a few CHUNKs of any content are in memory.
+    """
+
+    async def put(self, name: BlobName, content: AsyncIterator[bytes]) -> None:
+        """Keep all of `content` under a new name.
+
+        What `content` raises is raised, and nothing is kept then; nor where this is cancelled.
+        """
+        ...
+
+    def read(self, name: BlobName) -> AbstractAsyncContextManager[AsyncIterator[bytes] | None]:
+        """The content, in pieces of at most CHUNK; None where there is none of that name.
+
+        What has begun goes on though it is deleted meanwhile. It raises Unavailable where it
+        cannot go on.
+        """
+        ...
+
+    async def copy(self, source: BlobName, target: BlobName) -> bool:
+        """Keep the content under another, new name, as old as any that is put now.
+
+        False where there is none of the first.
+        """
+        ...
+
+    async def delete(self, name: BlobName) -> None:
+        """Also where there is none."""
+        ...
+
+    async def erase(self, player: str, *, limit: int) -> bool:
+        """Delete about `limit` of a player's. True when none is left of those that were there."""
+        ...
+
+    def older_than(self, moment: datetime) -> AsyncIterator[BlobName]:
+        """Names of what was put before `moment`, also of what broken-off writes have left.
+
+        Those of a player are together. What is put or deleted meanwhile may be missing.
         """
         ...

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from services.player_data.changes import put
 from services.player_data.collections import Caller
-from services.player_data.models import Record, RecordKey
+from services.player_data.models import Blob, Record, RecordKey
 from services.player_data.records import Asked, KeyedRequest, Records
 from shared import errors, strict_json
 from shared.strict_json import JsonValue
@@ -47,5 +47,7 @@ def _key(caller: Caller) -> RecordKey:
 
 def _members(value: str) -> Mapping[str, JsonValue]:
     """Not only strings: the record is an ordinary one, and somebody may have put more into it."""
+    if Blob.of(value):
+        return {}
     parsed = strict_json.loads(value.encode())
     return parsed if isinstance(parsed, Mapping) else {}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from services.player_data.collections import Caller, Check, Collections
+from services.player_data.collections import Caller, Check, Collections, check_value
 from services.player_data.models import (
     Change,
     Page,
@@ -18,7 +18,7 @@ from services.player_data.models import (
     Written,
 )
 from services.player_data.ports import RecordStore
-from shared import errors, strict_json
+from shared import errors
 from shared.clock import Clock
 from shared.ids import is_id
 
@@ -244,13 +244,13 @@ def _checked(change: str | Change, check: Check | None) -> str | Change:
     if check is None:
         return change
     if isinstance(change, str):
-        check(strict_json.loads(change.encode()))
+        check_value(change, check)
         return change
 
     def checked(current: Record | None) -> str | None:
         value = change(current)
         if value is not None:
-            check(strict_json.loads(value.encode()))
+            check_value(value, check)
         return value
 
     return checked

@@ -3,13 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from services.player_data.models import CollectionSummary, Record
+from services.player_data.models import CollectionSummary, Record, size_of
 from shared import errors
-
-
-def size_of(value: str) -> int:
-    """What a value counts for: its bytes as UTF-8 JSON."""
-    return len(value.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from multidict import CIMultiDictProxy
 
 from services.player_data.models import (
     LARGEST_PAGE,
+    Blob,
     CollectionSummary,
     ExportPage,
     Page,
@@ -122,9 +123,18 @@ def read_listing(request: web.Request, player: str) -> Listing:
 
 
 def render_record(record: Record) -> str:
+    return _with_content(_names(record), record)
+
+
+def _with_content(names: Mapping[str, object], record: Record) -> str:
     """The value goes out as it was stored, without being parsed again."""
-    names = strict_json.dumps(_names(record))
-    return names[:-1] + ',"value":' + record.value + "}"
+    if record.blob:
+        return strict_json.dumps({**names, "blob": describe_blob(record.blob)})
+    return strict_json.dumps(names)[:-1] + ',"value":' + record.value + "}"
+
+
+def describe_blob(blob: Blob) -> dict[str, JsonValue]:
+    return {"media_type": blob.media_type, "bytes": blob.size, "sha256": blob.sha256}
 
 
 def written_names(written: Written) -> dict[str, object]:
@@ -164,9 +174,12 @@ def render_export(page: ExportPage) -> str:
         ",".join(render_record(held.record) for held in page.held if held.is_current == current)
         for current in (True, False)
     )
+    return f'{{"records":[{records}],"versions":[{versions}],"cursor":{export_cursor(page)}}}'
+
+
+def export_cursor(page: ExportPage) -> str:
     after = page.next_after
-    cursor = encode_cursor([*_parts(after.key), after.version]) if after else None
-    return f'{{"records":[{records}],"versions":[{versions}],"cursor":{strict_json.dumps(cursor)}}}'
+    return strict_json.dumps(encode_cursor([*_parts(after.key), after.version]) if after else None)
 
 
 def render_summary(collections: Sequence[CollectionSummary]) -> dict[str, object]:
@@ -206,15 +219,11 @@ def render_past(page: PastPage, moment: datetime) -> str:
 
 
 def _render_held(one: Past) -> str:
-    names: dict[str, object] = {
-        "collection": one.key.collection,
-        "key": one.key.key,
-        "version": None,
-    }
+    complete = {"complete": one.is_complete}
     if one.record is not None:
-        names = _names(one.record)
-    text = strict_json.dumps({**names, "complete": one.is_complete})
-    return text if one.record is None else text[:-1] + ',"value":' + one.record.value + "}"
+        return _with_content({**_names(one.record), **complete}, one.record)
+    nothing = {"collection": one.key.collection, "key": one.key.key, "version": None}
+    return strict_json.dumps({**nothing, **complete})
 
 
 def describe_quota(error: errors.QuotaExceeded) -> Mapping[str, object]:
@@ -231,6 +240,8 @@ def describe_conflict(
     current = error.current
     if not isinstance(current, Record):
         return {"current": None}
+    if current.blob:
+        return {"current": {**_names(current), "blob": describe_blob(current.blob)}}
     if len(current.value) > largest:
         return {"current": _names(current)}
     # Not the rendered record parsed again: that is one level deeper than a value may be.

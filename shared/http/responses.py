@@ -29,25 +29,41 @@ async def json_stream(
 ) -> web.StreamResponse:
     """A document that is sent while it is read, part by part.
 
-    Where reading fails on the way, or the client takes nothing for `patience` seconds, the
-    connection is broken off: half a document must not pass for a whole one. Before the first part
-    it is an ordinary error.
+    It is broken off as `stream` has it. Before the first part it is an ordinary error.
     """
-    first = await anext(document)
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: "application/json",
             hdrs.CONTENT_DISPOSITION: f'attachment; filename="{filename}"',
         }
     )
+    return await stream(request, response, document, patience=patience)
+
+
+async def stream(
+    request: web.Request,
+    response: web.StreamResponse,
+    document: AsyncIterator[bytes],
+    *,
+    patience: float = _PATIENCE,
+    within: float | None = None,
+) -> web.StreamResponse:
+    """Send `response`, which has not begun, with the document as its body.
+
+    Where reading fails on the way, the client takes nothing for `patience` seconds, or not all of
+    it `within` so many, the connection is broken off: half a document must not pass for a whole
+    one. Before the first part it is an ordinary error.
+    """
+    first = await anext(document, b"")
     set_edge_headers(request, response)  # now: after its first byte no header can be set
     await response.prepare(request)
     if request.method == hdrs.METH_HEAD:  # a body would be read as the connection's next answer
         return response
     try:
-        await _send(response, first, patience)
-        async for part in document:
-            await _send(response, part, patience)
+        async with asyncio.timeout(within):
+            await _send(response, first, patience)
+            async for part in document:
+                await _send(response, part, patience)
     except (ConnectionError, TimeoutError):
         _break_off(request, "the client is gone, or takes nothing")
     except errors.PlaymeshError as error:

@@ -21,7 +21,8 @@ from services.identity.app import open_stores
 from services.keyrotator.app import open_rotator
 from services.keyrotator.settings import Settings
 from services.player_data.adapters.dynamodb import DynamoRecordStore
-from services.player_data.app import open_records
+from services.player_data.app import open_contents, open_records
+from services.player_data.settings import Settings as PlayerDataSettings
 from services.player_data.usage import Quota
 from shared import aws
 from shared.aws import Client
@@ -55,6 +56,7 @@ def environ(names: AwsSettings) -> Mapping[str, str]:
         "PLAYMESH_TABLE_PREFIX": names.table_prefix,
         "PLAYMESH_SECRET_PREFIX": names.secret_prefix,
         "PLAYMESH_JWKS_BUCKET": names.jwks_bucket,
+        "PLAYMESH_SAVES_BUCKET": aws_account.saves_bucket(names),
     }
 
 
@@ -141,10 +143,12 @@ async def test_what_was_set_up_is_what_the_services_ask_for_at_start(
 ) -> None:
     aws._session.cache_clear()
     settings = Settings.from_env(environ)
+    player_data = PlayerDataSettings.from_env(environ)
     check = StartCheck()
     async with (
         open_stores(settings.server, check),
         open_records(settings.server, check, Quota()),
+        open_contents(player_data, check),
         open_rotator(settings, clock, check) as (rotator, discovery),
     ):
         await check.look()

@@ -96,6 +96,7 @@ async def test_setting_up_again_leaves_everything_as_it_is(environ: dict[str, st
         after = await client.get_secret_value(SecretId="playmesh/refresh-key")
     assert "secret playmesh/refresh-key: was there" in output
     assert "bucket playmesh-test: was there" in output
+    assert "bucket playmesh-test-saves: was there" in output
     assert after["VersionId"] == before["VersionId"]
 
 

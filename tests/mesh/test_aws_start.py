@@ -69,6 +69,7 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
         "PLAYMESH_TABLE_PREFIX": "nobody-",
         "PLAYMESH_SECRET_PREFIX": "nobody/",
         "PLAYMESH_JWKS_BUCKET": "nobody",
+        "PLAYMESH_SAVES_BUCKET": "nobody-saves",
     }
     told(
         await faults("identity", nowhere),
@@ -93,6 +94,8 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
         await faults("player_data", nowhere),
         "table nobody-records in eu-west-1 does not exist",
         "table nobody-record-versions in eu-west-1 does not exist",
+        "table nobody-receipts in eu-west-1 does not exist",
+        "s3://nobody-saves in eu-west-1 does not exist",
     )
 
 
@@ -133,6 +136,7 @@ async def test_in_the_wrong_region_the_region_is_named(environ: dict[str, str]) 
         "table playmesh-records in eu-central-1 does not exist: make aws-setup makes it, or"
         " AWS_REGION is the wrong one",
         "table playmesh-record-versions in eu-central-1 does not exist",
+        "table playmesh-receipts in eu-central-1 does not exist",
     )
 
 
@@ -153,6 +157,8 @@ async def test_every_permission_that_is_denied_is_named(
         "secretsmanager:UpdateSecretVersionStage": "AccessDeniedException",
         "s3:GetObject": "AccessDenied",
         "s3:PutObject": "AccessDenied",
+        "s3:DeleteObject": "AccessDenied",
+        "s3:ListObjectsV2": "AccessDenied",
     }
     place = "in eu-west-1: access denied"
     told(
@@ -208,6 +214,10 @@ async def test_every_permission_that_is_denied_is_named(
         f"dynamodb:PutItem on table playmesh-receipts {place}",
         f"dynamodb:Query on table playmesh-receipts {place}",
         f"dynamodb:BatchWriteItem on table playmesh-receipts {place}",
+        f"s3:GetObject on s3://playmesh-test-saves {place}",
+        f"s3:PutObject on s3://playmesh-test-saves {place}",
+        f"s3:DeleteObject on s3://playmesh-test-saves {place}",
+        f"s3:ListObjectsV2 on s3://playmesh-test-saves {place}",
     )
 
 

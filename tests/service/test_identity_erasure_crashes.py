@@ -50,6 +50,7 @@ from services.identity.ports import (
 from services.identity.refresh_tokens import RefreshTokens
 from services.identity.sealing import Seals
 from services.identity.sessions import IssuedTokens, SessionLimits, Sessions
+from services.player_data.adapters.files import FileBlobStore
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
 from services.player_data.app import create_app
 from services.player_data.models import Held
@@ -261,7 +262,8 @@ async def mesh(tmp_path: Path, clock: ManualClock, elliptic_key: ECKey) -> Async
                 "PLAYMESH_REVOCATIONS_URL": revocations_beside(jwks_url),
             }
         )
-        async with serving(create_app(settings, records, clock)) as data_url:
+        blobs = FileBlobStore(tmp_path / "blobs")
+        async with serving(create_app(settings, records, blobs, clock)) as data_url:
             between = Between(data_url, http)
             proxy = web.Application()
             proxy.router.add_route("*", "/{path:.*}", between.pass_on)

@@ -14,7 +14,9 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from services.player_data.adapters.dynamodb import TABLES, DynamoRecordStore
+from services.player_data.adapters.files import FileBlobStore
 from services.player_data.adapters.sqlite import MIGRATIONS, SqliteRecordStore
+from services.player_data.blobs import Blobs
 from services.player_data.collections import Access, Collection, Collections, Merge
 from services.player_data.merging import Action, Merged, Merging
 from services.player_data.models import (
@@ -25,6 +27,7 @@ from services.player_data.models import (
     Write,
 )
 from services.player_data.ports import RecordStore
+from services.player_data.records import Records
 from services.player_data.schemas import schema_check
 from shared import errors
 from shared.ids import new_id
@@ -117,7 +120,11 @@ class Pair:
         self, *, dry_run: bool = False, store: RecordStore | None = None
     ) -> list[Merged]:
         """All pages."""
-        merging = Merging(store or self.store, COLLECTIONS, self.clock)
+        store = store or self.store
+        records = Records(store, COLLECTIONS, self.clock)
+        contents = FileBlobStore(Path("there-is-none"))
+        blobs = Blobs(records, store, contents, COLLECTIONS, largest=1)
+        merging = Merging(store, COLLECTIONS, self.clock, blobs)
         found: list[Merged] = []
         after = None
         while True:

@@ -16,7 +16,7 @@ from services.keyrotator.app import open_rotator
 from services.keyrotator.rotator import Rotator
 from services.keyrotator.settings import Settings as KeyrotatorSettings
 from services.player_data.app import create_app as create_player_data
-from services.player_data.app import open_records
+from services.player_data.app import open_contents, open_records
 from services.player_data.ports import RecordStore
 from services.player_data.settings import Settings as PlayerDataSettings
 from shared.keys.signer import Signer
@@ -131,9 +131,10 @@ async def player_data(
         settings = PlayerDataSettings.from_env(env)
         async with (
             open_records(settings.server, StartCheck(), settings.quota) as store,
+            open_contents(settings, StartCheck()) as contents,
             contextlib.AsyncExitStack() as stack,
         ):
-            app = create_player_data(settings, around(store), clock)
+            app = create_player_data(settings, around(store), contents, clock)
             prepare(app)
             url = await stack.enter_async_context(serving(app))
             yield Running(url, await stack.enter_async_context(aiohttp.ClientSession(url)))

@@ -47,6 +47,7 @@ def environ(endpoint: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "PLAYMESH_BACKEND": "aws",
         "PLAYMESH_JWKS_BUCKET": "playmesh-test",
+        "PLAYMESH_SAVES_BUCKET": "playmesh-test-saves",
     }
 
 

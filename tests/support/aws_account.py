@@ -20,12 +20,16 @@ def installation() -> Iterator[AwsSettings]:
     name = f"playmesh-test-{new_id()}"
     names = AwsSettings(table_prefix=f"{name}-", secret_prefix=f"{name}/", jwks_bucket=name)
     try:
-        asyncio.run(set_up(names, print))
+        asyncio.run(set_up(names, saves_bucket(names), print))
         aws._session.cache_clear()
         yield names
     finally:
         aws._session.cache_clear()
         asyncio.run(_remove(names))
+
+
+def saves_bucket(names: AwsSettings) -> str:
+    return f"{names.jwks_bucket}-saves"
 
 
 @contextlib.asynccontextmanager
@@ -69,8 +73,9 @@ async def _remove(names: AwsSettings) -> None:
                 await _remove_table(tables, names.table_prefix + definition.name)
         for name in SECRETS:
             await _remove_secret(secrets, names.secret(name))
-        with _unless_gone():
-            await _remove_bucket(s3, names.jwks_bucket)
+        for bucket in (names.jwks_bucket, saves_bucket(names)):
+            with _unless_gone():
+                await _remove_bucket(s3, bucket)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,12 @@ class Player:
     ) -> Answer:
         everything = {**bearer(self.token), **(headers or {})}
         return await call(
-            self.data.http, method, self.data.url + path, headers=everything, **options
+            self.data.http,
+            method,
+            self.data.url + path,
+            headers=everything,
+            skip_auto_headers=["Content-Type"] if "data" in options else [],  # or it is a blob
+            **options,
         )
 
     async def get(self, path: str = SLOT, **headers: str) -> Answer:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.keyrotator.settings import Settings as KeyrotatorSettings
+from services.player_data.settings import Settings as PlayerDataSettings
 from shared.env import Env, SettingsError
 from shared.limits import Limiter, RateLimit
 from shared.settings import (
@@ -225,3 +226,18 @@ def test_aws_needs_a_bucket_and_has_names_for_the_rest() -> None:
     assert read_server(environment(BACKEND="aws", JWKS_BUCKET="keys")).aws == AwsSettings(
         table_prefix="playmesh-", secret_prefix="playmesh/", jwks_bucket="keys"
     )
+
+
+def test_saves_have_a_bucket_of_their_own_in_aws_alone() -> None:
+    environ = {"PLAYMESH_BACKEND": "aws", "PLAYMESH_JWKS_BUCKET": "keys"}
+    with pytest.raises(SettingsError, match=r"^PLAYMESH_SAVES_BUCKET: must be set$"):
+        PlayerDataSettings.from_env(environ)
+    blobs = PlayerDataSettings.from_env({**environ, "PLAYMESH_SAVES_BUCKET": "saves"}).blobs
+    assert (blobs.bucket, blobs.largest, blobs.within) == ("saves", 5 * 2**20, timedelta(minutes=5))
+    assert PlayerDataSettings.from_env({}).blobs.bucket == ""
+
+
+@pytest.mark.parametrize("largest", ["1023", "8388609", "5MB"])
+def test_the_largest_save_is_one_that_an_export_can_hold(largest: str) -> None:
+    with pytest.raises(SettingsError, match=r"^PLAYMESH_LARGEST_SAVE: .*1024 to 8388608"):
+        PlayerDataSettings.from_env({"PLAYMESH_LARGEST_SAVE": largest})

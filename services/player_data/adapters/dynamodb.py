@@ -40,9 +40,10 @@ from services.player_data.models import (
     Written,
     fill_page,
     outcomes,
+    size_of,
 )
 from services.player_data.past import Past, PastPage, State, at
-from services.player_data.usage import Quota, Usage, size_of
+from services.player_data.usage import Quota, Usage
 from shared import errors, ids
 from shared.aws import Client
 from shared.clock import from_millis, to_millis, to_seconds

@@ -90,6 +90,11 @@ _COLUMNS = "collection, key, version, created_at, updated_at, value, written_by,
 _WHERE_KEY = "WHERE player = ? AND collection = ? AND key = ?"
 _HIGHEST = "\U0010ffff"
 _NO_QUOTA = Quota()
+# As models.size_of: of a blob's value, the number that it begins with.
+_SIZE = (
+    "CASE WHEN value GLOB '@*' THEN CAST(SUBSTR(value, 2) AS INTEGER)"
+    " ELSE LENGTH(CAST(value AS BLOB)) END"
+)
 
 
 class SqliteRecordStore:
@@ -302,7 +307,7 @@ def _apply(
 
 def _sum_up(connection: sqlite3.Connection, player: str) -> list[CollectionSummary]:
     rows = connection.execute(
-        "SELECT collection, COUNT(*), SUM(LENGTH(CAST(value AS BLOB))), MAX(updated_at)"
+        f"SELECT collection, COUNT(*), SUM({_SIZE}), MAX(updated_at)"  # noqa: S608 - constants
         " FROM records WHERE player = ? AND value IS NOT NULL"
         " GROUP BY collection ORDER BY collection",
         (player,),
