@@ -93,6 +93,7 @@ async def test_everything_that_is_missing_is_named_in_one_go(environ: dict[str, 
         await faults("player_data", nowhere),
         "table nobody-records in eu-west-1 does not exist",
         "table nobody-record-versions in eu-west-1 does not exist",
+        "table nobody-receipts in eu-west-1 does not exist",
     )
 
 
@@ -133,6 +134,7 @@ async def test_in_the_wrong_region_the_region_is_named(environ: dict[str, str]) 
         "table playmesh-records in eu-central-1 does not exist: make aws-setup makes it, or"
         " AWS_REGION is the wrong one",
         "table playmesh-record-versions in eu-central-1 does not exist",
+        "table playmesh-receipts in eu-central-1 does not exist",
     )
 
 
