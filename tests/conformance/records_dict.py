@@ -52,7 +52,7 @@ class Model:
             except errors.PlaymeshError as error:
                 failures[place] = error
         if failures:
-            raise errors.BatchFailed(failures)
+            raise errors.BatchFailed(failures=failures)
         if receipt:
             trial.receipts[receipt.player, receipt.key] = (receipt, done)
         self.__dict__ |= trial.__dict__

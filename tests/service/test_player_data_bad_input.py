@@ -35,6 +35,7 @@ ROUTES = {
     ("DELETE", PLAYER_PATTERN),
     *((method, EXPORT_PATTERN) for method in ("GET", "HEAD")),
     *((method, SUMMARY_PATTERN) for method in ("GET", "HEAD")),
+    *((method, "/v1/players/{player}/usage") for method in ("GET", "HEAD")),
     ("POST", "/v1/players/{player}/merge"),
     ("POST", "/v1/records/batch"),
     ("POST", RECORD_PATTERN + "/increment"),
