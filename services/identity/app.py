@@ -2,8 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from datetime import timedelta
 
 import structlog
@@ -21,19 +20,8 @@ from services.identity import (
 )
 from services.identity.access_tokens import AccessTokens
 from services.identity.accounts import Accounts
-from services.identity.adapters import files
-from services.identity.adapters.files import FileServiceClientStore
 from services.identity.adapters.kubernetes import cluster_keys
 from services.identity.adapters.player_data import HttpPlayerData
-from services.identity.adapters.sqlite import (
-    MIGRATIONS,
-    SqliteAccountStore,
-    SqliteGrantStore,
-    SqliteIdempotencyStore,
-    SqliteIdentityBanStore,
-    SqliteIdentityStore,
-    SqliteSessionStore,
-)
 from services.identity.appkeys import (
     ACCOUNTS,
     BANS,
@@ -69,25 +57,16 @@ from services.identity.links import Links
 from services.identity.logins import Logins
 from services.identity.nonces import Nonces
 from services.identity.platform_events import PlatformEvents
-from services.identity.ports import (
-    AccountStore,
-    GrantStore,
-    IdempotencyStore,
-    IdentityBanStore,
-    IdentityStore,
-    PlayerDataHolder,
-    PlayerDataSummaries,
-    SessionStore,
-)
-from services.identity.providers.secret import ManagedSecret
+from services.identity.ports import PlayerDataHolder, PlayerDataSummaries
 from services.identity.providers.settings import Providers, open_providers
 from services.identity.recoveries import Recoveries
-from services.identity.refresh_tokens import RefreshKey, RefreshTokens
+from services.identity.refresh_tokens import RefreshTokens
 from services.identity.revocations import Revocations
 from services.identity.sealing import Seals
-from services.identity.service_clients import ServiceClients, ServiceClientStore
+from services.identity.service_clients import ServiceClients
 from services.identity.sessions import SessionLimits, Sessions
 from services.identity.settings import Settings
+from services.identity.stores import Stores, open_secrets, open_stores
 from services.identity.user_pool import PoolPlayers
 from services.identity.well_known import WellKnown
 from shared import errors
@@ -105,8 +84,6 @@ from shared.ids import jitter
 from shared.keys.documents import render_openid_configuration
 from shared.keys.signer import Signer, SignerPolicy
 from shared.keys.stores import KeyStores, open_key_stores
-from shared.settings import ServerSettings
-from shared.sqlite import Database
 from shared.start_check import StartCheck
 
 _log = structlog.get_logger()
@@ -120,90 +97,6 @@ _END_RECOVERIES_EVERY = 3600.0
 _CLOCK = SystemClock()
 _KEPT_AFTER_EXPIRY = timedelta(days=1)
 _MOST_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    accounts: AccountStore
-    idempotency: IdempotencyStore
-    identities: IdentityStore
-    identity_bans: IdentityBanStore
-    grants: GrantStore
-    sessions: SessionStore
-    service_clients: ServiceClientStore
-    refresh_key: RefreshKey = field(repr=False)
-
-
-@contextlib.asynccontextmanager
-async def open_stores(server: ServerSettings, check: StartCheck) -> AsyncIterator[Stores]:
-    """Raises Unavailable where a file cannot be used; `check` learns what AWS must have."""
-    if server.aws is None:
-        database = Database(server.data_dir / "identity.db", MIGRATIONS)
-        await database.open()
-        service_clients = FileServiceClientStore(server.data_dir / "secrets")
-        await service_clients.create_if_missing()
-        key = await files.load_refresh_key(server.data_dir / "secrets")
-        yield Stores(
-            SqliteAccountStore(database),
-            SqliteIdempotencyStore(database),
-            SqliteIdentityStore(database),
-            SqliteIdentityBanStore(database),
-            SqliteGrantStore(database),
-            SqliteSessionStore(database),
-            service_clients,
-            lambda: key,
-        )
-        await database.close()
-        return
-    # Imported here: where nothing is kept in AWS, its libraries need not be installed.
-    from services.identity.adapters import dynamodb, secretsmanager  # noqa: PLC0415
-    from shared import aws  # noqa: PLC0415
-    from shared.dynamodb import probes  # noqa: PLC0415
-
-    names = server.aws
-    async with aws.client("dynamodb") as tables, aws.client("secretsmanager") as secrets:
-        service_clients_secret = secretsmanager.SecretsManagerServiceClientStore(
-            secrets, names.secret("service-clients")
-        )
-        refresh_key = secretsmanager.SecretsManagerRefreshKey(secrets, names.secret("refresh-key"))
-        definitions = (
-            dynamodb.ACCOUNTS,
-            dynamodb.IDEMPOTENCY,
-            dynamodb.IDENTITIES,
-            dynamodb.IDENTITY_BANS,
-            dynamodb.GRANTS,
-            dynamodb.SESSIONS,
-        )
-        check.add(probes(tables, names.table_prefix, *definitions))
-        check.add([service_clients_secret.probe, refresh_key.load])
-        yield Stores(
-            dynamodb.DynamoAccountStore(tables, names.table_prefix),
-            dynamodb.DynamoIdempotencyStore(tables, names.table_prefix),
-            dynamodb.DynamoIdentityStore(tables, names.table_prefix),
-            dynamodb.DynamoIdentityBanStore(tables, names.table_prefix),
-            dynamodb.DynamoGrantStore(tables, names.table_prefix),
-            dynamodb.DynamoSessionStore(tables, names.table_prefix),
-            service_clients_secret,
-            refresh_key,
-        )
-
-
-@contextlib.asynccontextmanager
-async def open_secrets(
-    secrets: Sequence[ManagedSecret], check: StartCheck, clock: Clock
-) -> AsyncIterator[None]:
-    """The keys of platforms that are in AWS; `check` learns of them."""
-    if not secrets:
-        yield
-        return
-    from services.identity.adapters import secretsmanager  # noqa: PLC0415 - as above
-    from shared import aws  # noqa: PLC0415 - as above
-
-    async with aws.client("secretsmanager") as client:
-        for secret in secrets:
-            secret.open(secretsmanager.platform_key(client, secret.secret_id), clock)
-        check.add(secret.load for secret in secrets)
-        yield
 
 
 @contextlib.asynccontextmanager
@@ -237,6 +130,7 @@ async def open_app(
             signer,
             access_tokens,
             idempotency,
+            seals,
             [player_data],
             player_data,
             providers,
@@ -252,6 +146,7 @@ def _create_app(
     signer: Signer,
     access_tokens: AccessTokens,
     idempotency: Idempotency,
+    seals: Seals,
     holders: Collection[PlayerDataHolder],
     summaries: PlayerDataSummaries,
     providers: Providers,
@@ -279,7 +174,6 @@ def _create_app(
     )
     app[ACCOUNTS] = accounts
     app[BANS] = Bans(accounts, stores.identity_bans, clock)
-    seals = Seals(stores.refresh_key, clock)
     grants = Grants(stores.grants, stores.identities, seals, providers.takers)
     app[LINKS] = links = Links(stores.identities, accounts, app[BANS], grants, clock)
     app[ERASURES] = Erasures(

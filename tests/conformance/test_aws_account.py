@@ -17,7 +17,7 @@ from services.identity.adapters.dynamodb import (
     DynamoIdentityStore,
     DynamoSessionStore,
 )
-from services.identity.app import open_stores
+from services.identity.stores import open_stores
 from services.keyrotator.app import open_rotator
 from services.keyrotator.settings import Settings
 from services.player_data.adapters.dynamodb import DynamoRecordStore

@@ -14,8 +14,9 @@ import aiohttp
 import pytest
 import structlog
 
-from services.identity.app import new_signer, open_app, open_stores
+from services.identity.app import new_signer, open_app
 from services.identity.settings import Settings
+from services.identity.stores import open_stores
 from shared import errors
 from shared.ids import digest
 from shared.keys.stores import open_key_stores

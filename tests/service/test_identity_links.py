@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from services.identity.app import Stores
 from services.identity.appkeys import ACCOUNTS, BANS, ERASURES, LINKS
 from services.identity.links import Links
 from services.identity.models import Account, Erasure, LinkedIdentity
+from services.identity.stores import Stores
 from shared import errors
 from shared.ids import new_id
 from tests.service.conftest import QUICK_KEYS

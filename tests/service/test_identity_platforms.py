@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.identity.app import Stores
+from services.identity.stores import Stores
 from shared import errors
 from tests.service.conftest import QUICK_KEYS
 from tests.support import apps

@@ -14,9 +14,9 @@ from aiohttp import web
 from joserfc.jwk import RSAKey
 from structlog.testing import capture_logs
 
-from services.identity.app import Stores
 from services.identity.appkeys import BANS, ERASURES, LINKS, NOTICES, PLATFORM_EVENTS
 from services.identity.models import Account, Notice
+from services.identity.stores import Stores
 from shared import errors
 from shared.clock import to_seconds
 from tests.service.conftest import QUICK_KEYS

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from services.identity.app import Stores
 from services.identity.settings import Settings
+from services.identity.stores import Stores
 from shared import errors
 from shared.env import Env
 from tests.service.conftest import QUICK_KEYS

@@ -9,8 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.identity.app import new_signer, open_app, open_stores
+from services.identity.app import new_signer, open_app
 from services.identity.settings import Settings
+from services.identity.stores import open_stores
 from shared.keys.signer import Signer
 from shared.keys.stores import open_key_stores
 from shared.start_check import StartCheck

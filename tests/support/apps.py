@@ -8,9 +8,10 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from services.identity.app import Stores, new_signer, open_app, open_stores
+from services.identity.app import new_signer, open_app
 from services.identity.appkeys import LOGINS, REVOCATIONS
 from services.identity.settings import Settings as IdentitySettings
+from services.identity.stores import Stores, open_stores
 from services.keyrotator.app import create_app as create_keyrotator
 from services.keyrotator.app import open_rotator
 from services.keyrotator.rotator import Rotator

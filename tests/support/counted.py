@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
-from services.identity.app import Stores
+from services.identity.stores import Stores
 
 
 class Counted:
