@@ -94,7 +94,9 @@ def _action(request: web.Request) -> str:
     if "X-Amz-Target" in request.headers:
         service, _, operation = request.headers["X-Amz-Target"].partition(".")
         return f"{service.partition('_')[0].lower()}:{operation}"
-    return {"GET": "s3:GetObject", "PUT": "s3:PutObject"}.get(request.method, "s3:?")
+    if "list-type" in request.query:
+        return "s3:ListObjectsV2"
+    return f"s3:{request.method.capitalize()}Object"
 
 
 def _refuse(action: str, code: str, *, status: int = 403) -> web.Response:
