@@ -302,16 +302,24 @@ class QuotaExceeded(Conflict):
 
 
 class BatchFailed(Conflict):
-    """`failures` are those of what cannot be done, by their places in the request."""
+    """`failures` are those of what cannot be done, by their places in the request.
+
+    `subjects`: what each place is about, where somebody knows.
+    """
 
     code = "batch_failed"
     title = "Something of it cannot be done, so nothing was"
 
     def __init__(
-        self, detail: str | None = None, *, failures: Mapping[int, PlaymeshError] | None = None
+        self,
+        detail: str | None = None,
+        *,
+        failures: Mapping[int, PlaymeshError] | None = None,
+        subjects: Sequence[object] = (),
     ) -> None:
         super().__init__(detail)
         self.failures: Mapping[int, PlaymeshError] = failures or {}
+        self.subjects = subjects
 
 
 class TooManyRequests(PlaymeshError):

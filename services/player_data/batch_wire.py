@@ -101,6 +101,7 @@ def describe_failures(error: errors.BatchFailed) -> Mapping[str, object]:
     for place, failure in sorted(error.failures.items()):
         about = {
             "index": place,
+            **_names(error.subjects, place),
             "code": failure.code,
             "status": STATUS[type(failure)],
             "detail": failure.detail or failure.title,
@@ -109,6 +110,11 @@ def describe_failures(error: errors.BatchFailed) -> Mapping[str, object]:
         if isinstance(failure, errors.VersionConflict) and isinstance(failure.current, Record):
             left -= len(failure.current.value)
     return {"failures": failures}
+
+
+def _names(subjects: Sequence[object], place: int) -> Mapping[str, object]:
+    key = subjects[place] if place < len(subjects) else None
+    return {"collection": key.collection, "key": key.key} if isinstance(key, RecordKey) else {}
 
 
 def _more(failure: errors.PlaymeshError, largest: int) -> Mapping[str, object]:

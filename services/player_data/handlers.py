@@ -186,7 +186,11 @@ async def batch(request: web.Request) -> web.Response:
         found = await records.read_all(caller, batch_wire.read_keys(entries, player))
         return web.json_response(text=batch_wire.render_read(found))
     writes = batch_wire.read_writes(entries, player)
-    written = await records.write_all(caller, writes, _keyed(request, body))
+    try:
+        written = await records.write_all(caller, writes, _keyed(request, body))
+    except errors.BatchFailed as failed:
+        subjects = [one.key for one in writes]
+        raise errors.BatchFailed(failures=failed.failures, subjects=subjects) from None
     return web.json_response(text=batch_wire.render_written(written))
 
 

@@ -144,6 +144,9 @@ class TestWrites:
             (5, 412, "version_conflict"),
         ]
         assert all(one["detail"] for one in failures)
+        assert [(one["collection"], one["key"]) for one in failures] == [
+            ("saves", name) for name in "bcef"
+        ]
         assert failures[0]["current"] == before[0]
         assert failures[3]["current"] is None
         assert await everything(player) == before
