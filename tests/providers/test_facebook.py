@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from services.identity.models import ExternalIdentity
 from services.identity.ports import IdentityProvider
+from services.identity.providers.facebook import proof
 from shared import errors
 from tests.providers.conftest import Open
 from tests.support.clock import ManualClock
@@ -87,6 +88,11 @@ async def test_a_token_is_good_again_for_as_long_as_facebook_says_so(
     assert await facebook.verify(credential) == await facebook.verify(credential)
 
 
+@pytest.fixture
+def asking(open_provider: Open, variables: dict[str, str]) -> IdentityProvider:
+    return open_provider(**variables, FACEBOOK_ASK_USER="true")
+
+
 # What is sent
 
 
@@ -120,6 +126,35 @@ async def test_the_longest_token_is_asked_about(
 ) -> None:
     assert await outcome(facebook, "E" * 2048) == ("invalid_credential", "190")
     assert fake.requests == 1
+
+
+async def test_the_token_itself_is_used_if_that_is_asked_for_with_a_proof_of_our_secret(
+    asking: IdentityProvider, fake: FacebookFake
+) -> None:
+    identity = await asking.verify({"access_token": token()})
+    assert identity.external_id == f"{APP_ID}:{PLAYER}"
+    asked = {"fields": "id", "access_token": token(), "appsecret_proof": proof(token(), SECRET)}
+    assert fake.asked[1:] == [asked]
+
+
+def test_a_proof_is_what_facebook_makes_of_token_and_secret() -> None:
+    known = proof("EAAexampleUserToken0001", "0123456789abcdef0123456789abcdef")
+    assert known == "d75ed161e6e9b0df79be1d49507b1a6669d0c0898598d27aad364bdb5e410667"
+
+
+@pytest.mark.parametrize(
+    ("me", "expected"),
+    [
+        (FRIEND, ("invalid_credential", "another_user")),
+        ("nobody", ("provider_unavailable", "malformed")),
+        ("e190", ("invalid_credential", "190")),
+        ("e4", ("provider_unavailable", "down")),
+    ],
+)
+async def test_a_token_that_does_not_lead_to_its_player_lets_nobody_in(
+    asking: IdentityProvider, me: str, expected: tuple[str, str]
+) -> None:
+    assert await outcome(asking, token(me=me)) == expected
 
 
 # Defects of the reference

@@ -991,6 +991,37 @@ async def test_providers_are_found_by_name_and_closed_again(
         await login(providers.ways_in["oidc_acme"], fake.id_token())
 
 
+async def test_an_access_token_that_comes_along_is_the_one_of_the_id_token(
+    acme: IdentityProvider, fake: OidcFake
+) -> None:
+    """OpenID Connect Core 1.0, 3.1.3.8."""
+    sent = {
+        "id_token": fake.id_token(at_hash="7BoHY1b3yl3m-Imbo8RgiQ"),
+        "access_token": "ya29.example-access-token",
+    }
+    for other in ("ya29.another", "", "é\ud800"):
+        with pytest.raises(errors.InvalidCredential):
+            await acme.verify({**sent, "access_token": other})
+    await acme.verify(sent)
+
+
+async def test_an_access_token_that_the_id_token_does_not_name_says_nothing(
+    acme: IdentityProvider, fake: OidcFake
+) -> None:
+    await acme.verify(
+        {"id_token": fake.id_token(at_hash=None), "access_token": "ya29.example-access-token"}
+    )
+
+
+@pytest.mark.parametrize("at_hash", [7, "", ["7BoHY1b3yl3m-Imbo8RgiQ"]])
+async def test_what_is_no_hash_is_no_access_token_s(
+    acme: IdentityProvider, fake: OidcFake, at_hash: object
+) -> None:
+    sent = {"id_token": fake.id_token(at_hash=at_hash), "access_token": "ya29.x"}
+    with pytest.raises(errors.InvalidCredential):
+        await acme.verify(sent)
+
+
 async def test_a_start_does_not_wait_for_an_issuer_that_hangs(
     clock: ManualClock,
     idempotency: Idempotency,

@@ -4,6 +4,8 @@ Its app secret and the player's token are in that call's query, for Facebook tak
 else. An answer is told by the code in its JSON: the status of one and the same code varies.
 """
 
+import hashlib
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,10 +40,13 @@ _LIMIT_WAIT = 60
 
 @dataclass(frozen=True, slots=True)
 class FacebookSettings:
+    """`asks_user`: the token is used for a call as well, which must lead to the same player."""
+
     url: str
     version: str
     app_id: str
     app_secret: Secret
+    asks_user: bool
 
     @classmethod
     def read(cls, env: Env) -> "FacebookSettings":
@@ -54,7 +59,13 @@ class FacebookSettings:
         version = env.text("FACEBOOK_VERSION", "v25.0")
         if not _VERSION.fullmatch(version):
             env.fault("FACEBOOK_VERSION", "must be a version of the Graph API, such as v25.0")
-        return cls(url, version, app_id, read_secret(env, "FACEBOOK_APP_SECRET"))
+        return cls(
+            url,
+            version,
+            app_id,
+            read_secret(env, "FACEBOOK_APP_SECRET"),
+            asks_user=env.flag("FACEBOOK_ASK_USER", default=False),
+        )
 
     def open(self, connections: Connections) -> Platform:
         return FacebookPlatform(self, connections.http("facebook", self.url), connections.clock)
@@ -80,6 +91,8 @@ class FacebookPlatform:
             raise Refused(errors.InvalidCredential(), "no_token")
         user_id = self._player(await self._debug(token))
         if credential.get("facebook_user_id", user_id) != user_id:
+            raise Refused(errors.InvalidCredential(), "another_user")
+        if self._settings.asks_user and await self._user_of(token) != user_id:
             raise Refused(errors.InvalidCredential(), "another_user")
         app_id = self._settings.app_id
         # In the space of Limited Login's ids: of one person in one application they are the same.
@@ -110,6 +123,28 @@ class FacebookPlatform:
                 raise _refused(error, of_theirs=True)
             case {"data": Mapping() as data} if answer.status == HTTPStatus.OK:
                 return data
+            case _:
+                raise unavailable("malformed")
+
+    async def _user_of(self, token: str) -> str:
+        """Whom the Graph API takes its bearer for, with the proof that we know the app's secret."""
+        settings = self._settings
+        answer = await self._http.get(
+            f"/{settings.version}/me",
+            params={
+                "fields": "id",
+                "access_token": token,
+                "appsecret_proof": proof(token, await settings.app_secret.read()),
+            },
+            headers={},
+            again=lambda answer: _code(answer) in _TRANSIENT,
+            down=lambda answer: _code(answer) in _APP_LIMITS,
+        )
+        match answer.json:
+            case {"error": Mapping() as error}:
+                raise _refused(error, of_theirs=True)
+            case {"id": str(user_id)} if answer.status == HTTPStatus.OK:
+                return user_id
             case _:
                 raise unavailable("malformed")
 
@@ -173,6 +208,11 @@ def _bad_token(error: Mapping[str, JsonValue], *, of_theirs: bool) -> Refused:
 
 def _is_whole(value: JsonValue) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def proof(token: str, secret: str) -> str:
+    """`appsecret_proof`: who has a player's token alone cannot make the call."""
+    return hmac.digest(secret.encode(), token.encode(), hashlib.sha256).hex()
 
 
 def _id(value: JsonValue) -> str | None:

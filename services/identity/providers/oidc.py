@@ -7,6 +7,7 @@ issuer may change what that says, as Apple's did in June 2025, and its tokens no
 import enum
 import hashlib
 import hmac
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -119,6 +120,7 @@ class OidcPlatform:
         audience = self._audience(claims)
         self._check_required(claims)
         self._check_time(claims)
+        _check_access_token(claims, credential.get("access_token"))
         nonce = credential.get("nonce", "")
         self._check_nonce(claims, audience, nonce)
         if self._settings.nonce_issued:
@@ -222,6 +224,18 @@ class OidcPlatform:
             raise _invalid("sub")
         details = {name: _text(claims[name]) for name in settings.details if name in claims}
         return ExternalIdentity(settings.provider, external_id, {"audience": audience, **details})
+
+
+def _check_access_token(claims: ClaimSet, access_token: str | None) -> None:
+    """Where one came with the ID token, and that says which, it must be that one (Core 3.1.3.8).
+
+    Not where the access token is what is verified: that says nothing of another.
+    """
+    if access_token is None or "at_hash" not in claims:
+        return
+    half = hashlib.sha256(access_token.encode("utf-8", "surrogatepass")).digest()[:16]
+    if claims["at_hash"] != urlsafe_b64encode(half).rstrip(b"=").decode():
+        raise _invalid("at_hash")
 
 
 def _invalid(reason: str) -> Refused:

@@ -8,6 +8,7 @@ is text/javascript.
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +23,7 @@ APP_ID = "1234567890123456"
 OTHER_APP = "6543210987654321"
 VERSION = "v25.0"
 PATH = f"/{VERSION}/debug_token"
+ME_PATH = f"/{VERSION}/me"
 
 
 def token(scenario: str = "ok", **fields: str | int) -> str:
@@ -54,6 +56,8 @@ class FacebookFake(Fake):
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.paths.append(request.path_qs)
         self.asked.append(dict(request.query))
+        if f"/{request.match_info['path']}" == ME_PATH:
+            return self._me(request.query)
         if f"/{request.match_info['path']}" != PATH:
             return _error(2500, "Unknown path components")
         if request.query.get("access_token") != f"{APP_ID}|{self.secret}":
@@ -69,6 +73,18 @@ class FacebookFake(Fake):
         again = text in self._seen
         self._seen.add(text)
         return self._judge(scenario, fields, again=again)
+
+    def _me(self, query: Mapping[str, str]) -> web.Response:
+        """Of a token with `me=` in it another one than debug_token says, or an error."""
+        text = query["access_token"]
+        known = hmac.digest(self.secret.encode(), text.encode(), hashlib.sha256).hex()
+        if query.get("appsecret_proof") != known:
+            return _error(100, "Invalid appsecret_proof provided in the API argument")
+        fields = fields_of(text.split(";")[2:])
+        me = fields.get("me", fields.get("user", PLAYER))
+        if me[0] == "e":
+            return _error(int(me[1:]), "Some error")
+        return _json({} if me == "nobody" else {"id": me})
 
     def _judge(self, scenario: str, fields: dict[str, str], *, again: bool) -> web.Response:
         """`e190_463` is an error of the call, `n190_463` one of the token, which is in `data`."""

@@ -43,7 +43,7 @@ class OidcFake(Issuer):
             "nonce": RAW_NONCE,
             "email": "robin@example.com",
             "email_verified": "true",
-            "at_hash": "not looked at",
+            "at_hash": "of an access token that stays with the client",
         }
         claims |= self.base | changes
         return {name: value for name, value in claims.items() if value is not None}
