@@ -1,6 +1,5 @@
 """JSON and form bodies, and what becomes of them."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from services.identity.nonces import NONCE_LIFETIME
 from services.identity.sessions import IssuedTokens
 from shared import errors
 from shared.http.bodies import Fields
+from shared.http.idempotency import read_idempotency_key
 
 _LONGEST_ID = 128
 _LONGEST_SECRET = 256
@@ -20,7 +20,6 @@ _LONGEST_PART = 8192
 _MOST_PARTS = 16
 _LONGEST_TOKEN = 512
 _LONGEST_DEVICE = 128
-_IDEMPOTENCY_KEY = re.compile("[!-~]{16,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +45,8 @@ def read_optional_guest(fields: Fields) -> GuestCredential | None:
 
 def read_keyed_request(headers: MultiMapping[str], body: Fields) -> KeyedRequest | None:
     """None without an Idempotency-Key."""
-    keys = headers.getall("Idempotency-Key", [])
-    if not keys:
-        return None
-    if len(keys) > 1:
-        raise errors.InvalidRequest("`Idempotency-Key` is given more than once")
-    if not _IDEMPOTENCY_KEY.fullmatch(keys[0]):
-        raise errors.InvalidRequest(
-            "`Idempotency-Key` must be 16 to 128 visible ASCII characters without spaces:"
-            " a random UUID or better"
-        )
-    return KeyedRequest(keys[0], body.canonical())
+    key = read_idempotency_key(headers)
+    return KeyedRequest(key, body.canonical()) if key is not None else None
 
 
 def read_login(fields: Fields) -> GuestCredential | PlatformCredential:

@@ -280,7 +280,7 @@ async def _put_blob(request: web.Request) -> web.Response:
     caller, key = _caller(request), _key(request)
     precondition = wire.read_precondition(request.headers)
     # A repetition is answered as the first request was, whatever is there by now.
-    at_once = Precondition.ALWAYS if read_idempotency_key(request) else precondition
+    at_once = Precondition.ALWAYS if read_idempotency_key(request.headers) else precondition
     blob = await blob_handlers.receive(request, caller, key, at_once)
     keyed = _keyed(request, wire.describe_blob(blob))
     return _answer(await request.app[BLOBS].write(caller, key, blob, precondition, keyed))
@@ -308,7 +308,7 @@ def _key(request: web.Request) -> RecordKey:
 
 
 def _keyed(request: web.Request, content: JsonValue = None) -> KeyedRequest | None:
-    key = read_idempotency_key(request)
+    key = read_idempotency_key(request.headers)
     if key is None:
         return None
     conditions = [request.headers.getall(name, []) for name in ("If-Match", "If-None-Match")]

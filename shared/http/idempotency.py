@@ -2,7 +2,7 @@
 
 import re
 
-from aiohttp import web
+from multidict import MultiMapping
 
 from shared import errors
 
@@ -10,9 +10,9 @@ NAME = "Idempotency-Key"
 _KEY = re.compile("[!-~]{16,128}")
 
 
-def read_idempotency_key(request: web.Request) -> str | None:
+def read_idempotency_key(headers: MultiMapping[str]) -> str | None:
     """None without one. Raises InvalidRequest."""
-    keys = request.headers.getall(NAME, [])
+    keys = headers.getall(NAME, [])
     if not keys:
         return None
     if len(keys) > 1:
